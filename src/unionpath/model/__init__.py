@@ -1,0 +1,1 @@
+"""The words: frozen values and protocols. Nothing here reads a clock, a file or a network."""
