@@ -1,0 +1,424 @@
+"""
+What an in-memory store is made of: inodes, the files opened on them, and the telling of changes.
+
+One lock guards all inodes of a store. Readers hold it while they look; writers work inside a `Change`,
+which holds the lock until the new state is complete and tells the watches after it has let go, so a
+listener may ask the store.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import time
+from collections.abc import Iterator
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+from unionpath.model.entry import Kind, Stat, make_stat
+from unionpath.model.errors import oserror
+from unionpath.model.store import Listener
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+
+InodeFields: TypeAlias = tuple[int, int, int, int, int]
+"""What an inode is made from: ino, permissions, uid, gid, and the time in nanoseconds."""
+
+
+class Inode:
+    """One object; its names are in directories. `xattrs` is None while there are none, to stay small."""
+
+    __slots__ = (
+        "atime_ns",
+        "ctime_ns",
+        "gid",
+        "ino",
+        "mtime_ns",
+        "nlink",
+        "permissions",
+        "uid",
+        "xattrs",
+    )
+    kind: Kind
+
+    def __init__(self, ino: int, permissions: int, uid: int, gid: int, now: int) -> None:
+        self.ino = ino
+        self.permissions = permissions & 0o7777
+        self.uid = uid
+        self.gid = gid
+        self.nlink = 1
+        self.atime_ns = self.mtime_ns = self.ctime_ns = now
+        self.xattrs: dict[str, bytes] | None = None
+
+    @property
+    def size(self) -> int:
+        """Its st_size, in bytes."""
+        return 0
+
+    @property
+    def rdev(self) -> int:
+        """The device that it stands for."""
+        return 0
+
+    def status(self, device: int) -> Stat:
+        """Make its `Stat`."""
+        return make_stat(
+            self.kind,
+            permissions=self.permissions,
+            size=self.size,
+            ino=self.ino,
+            dev=device,
+            nlink=self.nlink,
+            uid=self.uid,
+            gid=self.gid,
+            atime_ns=self.atime_ns,
+            mtime_ns=self.mtime_ns,
+            ctime_ns=self.ctime_ns,
+            rdev=self.rdev,
+        )
+
+
+class FileInode(Inode):
+    """A regular file. The data is `bytes` until the first write, so that reading all of it copies nothing."""
+
+    __slots__ = ("data",)
+    kind = Kind.FILE
+    data: bytes | bytearray
+
+    @property
+    def size(self) -> int:
+        """Length of the data."""
+        return len(self.data)
+
+    def changeable(self) -> bytearray:
+        """Give the data for changing in place."""
+        if isinstance(self.data, bytes):
+            self.data = bytearray(self.data)
+        return self.data
+
+
+class DirectoryInode(Inode):
+    """A directory; `parent` is None for the root. With nlink 0 it is removed and takes no new names."""
+
+    __slots__ = ("children", "parent", "watches")
+    kind = Kind.DIRECTORY
+
+    def __init__(self, ino: int, permissions: int, uid: int, gid: int, now: int) -> None:
+        super().__init__(ino, permissions, uid, gid, now)
+        self.nlink = 2
+        self.children: dict[str, Inode] = {}
+        self.parent: DirectoryInode | None = None
+        self.watches: tuple[MemoryWatch, ...] = ()
+
+    def is_within(self, other: DirectoryInode) -> bool:
+        """Tell whether it is `other` or anywhere below it."""
+        at: DirectoryInode | None = self
+        while at is not None and at is not other:
+            at = at.parent
+        return at is other
+
+
+class SymlinkInode(Inode):
+    """A symbolic link."""
+
+    __slots__ = ("target",)
+    kind = Kind.SYMLINK
+    target: str
+
+    @property
+    def size(self) -> int:
+        """Length of the target, in bytes."""
+        return len(self.target.encode("utf-8", "surrogateescape"))
+
+
+class SpecialInode(Inode):
+    """A FIFO, socket or device node: something to be shown, nothing that works."""
+
+    __slots__ = ("device", "kind")
+    device: int
+
+    @property
+    def rdev(self) -> int:
+        """The device of a device node, 0 for the others."""
+        return self.device
+
+
+def make_node(kind: Kind, fields: InodeFields, rdev: int) -> FileInode | SpecialInode:
+    """Make what mknod(2) makes: an empty file, FIFO, socket or device node."""
+    if kind is Kind.FILE:
+        file = FileInode(*fields)
+        file.data = b""
+        return file
+    special = SpecialInode(*fields)
+    special.kind = kind
+    special.device = rdev if kind in (Kind.CHAR_DEVICE, Kind.BLOCK_DEVICE) else 0
+    return special
+
+
+class MemoryWatch:
+    """A listener on one directory."""
+
+    __slots__ = ("contents", "directory", "listener", "volume")
+
+    def __init__(self, volume: Volume, directory: DirectoryInode, listener: Listener, contents: bool) -> None:
+        self.volume = volume
+        self.directory = directory
+        self.listener: Listener | None = listener
+        self.contents = contents
+
+    def tell(self, name: str | None) -> None:
+        """Tell the listener, unless the watch was closed."""
+        if (listener := self.listener) is not None:
+            listener.changed(name)
+
+    def close(self) -> None:
+        """Stop."""
+        self.listener = None
+        self.volume.forget(self)
+
+
+class Volume:
+    """What all handles of one store share: lock, device number, and which directories are watched."""
+
+    __slots__ = ("device", "last_ino", "lock", "watched")
+
+    def __init__(self, device: int) -> None:
+        self.lock: Final = RLock()
+        self.device: Final = device
+        self.last_ino = 0
+        self.watched: set[DirectoryInode] = set()
+
+    def next_ino(self) -> int:
+        """Give a fresh inode number; the lock is held."""
+        self.last_ino += 1
+        return self.last_ino
+
+    def watch(self, directory: DirectoryInode, listener: Listener, contents: bool) -> MemoryWatch:
+        """Add a listener."""
+        with self.lock:
+            watch = MemoryWatch(self, directory, listener, contents)
+            directory.watches += (watch,)
+            self.watched.add(directory)
+        return watch
+
+    def forget(self, watch: MemoryWatch) -> None:
+        """Drop a listener; dropping it twice is harmless."""
+        directory = watch.directory
+        with self.lock:
+            directory.watches = tuple(other for other in directory.watches if other is not watch)
+            if not directory.watches:
+                self.watched.discard(directory)
+
+    def names_of(
+        self, inode: Inode, directory: DirectoryInode, name: str
+    ) -> Iterator[tuple[DirectoryInode, str]]:
+        """
+        Name an inode in all watched directories; `directory` and `name` are where it was met.
+
+        A hard link, or a file renamed while it was open, has names elsewhere, which must be told of too.
+        """
+        if inode.nlink == 1 and directory.children.get(name) is inode:
+            yield directory, name
+            return
+        for watched in self.watched:
+            for other, child in watched.children.items():
+                if child is inode:
+                    yield watched, other
+
+
+class Change:
+    """A change of the store: holds the lock inside `with`, tells the watches at its end."""
+
+    __slots__ = ("_tell", "_volume", "now")
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._tell: list[tuple[MemoryWatch, str | None]] = []
+        self.now = 0
+        """The time of the change, in nanoseconds since the epoch."""
+
+    def __enter__(self) -> Self:
+        self._volume.lock.acquire()
+        self.now = time.time_ns()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._volume.lock.release()
+        for watch, name in self._tell:
+            watch.tell(name)
+
+    def names(self, directory: DirectoryInode, *names: str) -> None:
+        """Names in the directory came or went: its times change, and its watches are told."""
+        directory.mtime_ns = directory.ctime_ns = self.now
+        self._tell.extend((watch, name) for watch in directory.watches for name in names)
+
+    def itself(self, directory: DirectoryInode) -> None:
+        """The directory itself was moved, removed or got other attributes."""
+        self._tell.extend((watch, None) for watch in directory.watches)
+
+    def attributes(self, inode: Inode, directory: DirectoryInode | None, name: str | None) -> None:
+        """An object got other attributes; `directory` and `name` are where it was met, None if nowhere."""
+        inode.ctime_ns = self.now
+        if isinstance(inode, DirectoryInode):
+            self.itself(inode)
+        if directory is not None and name is not None:
+            for at, other in self._volume.names_of(inode, directory, name):
+                self._tell.extend((watch, other) for watch in at.watches)
+
+    def content(self, inode: FileInode, directory: DirectoryInode, name: str) -> None:
+        """A file was written to."""
+        inode.mtime_ns = inode.ctime_ns = self.now
+        for at, other in self._volume.names_of(inode, directory, name):
+            self._tell.extend((watch, other) for watch in at.watches if watch.contents)
+
+
+class MemoryFile(io.RawIOBase):
+    """
+    A file opened for reading, or for reading and writing.
+
+    It stays with the inode that it opened, whatever becomes of the name.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        inode: FileInode,
+        name: str,
+        *,
+        found: tuple[DirectoryInode, str] | None = None,
+        append: bool = False,
+    ) -> None:
+        """`found`: the directory and name that it was opened by, for writing; None: for reading only."""
+        super().__init__()
+        self._volume = volume
+        self._inode = inode
+        self._found = found
+        self._append = append
+        self._position = 0
+        self.name = name
+
+    @property
+    def mode(self) -> str:
+        """As `io.FileIO.mode`."""
+        if self._found is None:
+            return "rb"
+        return "ab+" if self._append else "rb+"
+
+    def readable(self) -> bool:
+        """Always."""
+        self._check()
+        return True
+
+    def writable(self) -> bool:
+        """Tell whether it was opened for writing."""
+        self._check()
+        return self._found is not None
+
+    def seekable(self) -> bool:
+        """Always."""
+        self._check()
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill the buffer from the position on; 0 at the end."""
+        self._check()
+        with memoryview(buffer) as view, view.cast("B") as target, self._volume.lock:
+            # Released before the lock is: a view left over would forbid the next writer to resize.
+            with memoryview(self._inode.data) as data:
+                count = max(0, min(len(target), len(data) - self._position))
+                target[:count] = data[self._position : self._position + count]
+            self._position += count
+            return count
+
+    def readall(self) -> bytes:
+        """Read from the position to the end, in one piece even while others write."""
+        self._check()
+        with self._volume.lock:
+            data = self._inode.data[self._position :]
+            self._position += len(data)
+            return bytes(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move the position, also beyond the end; EINVAL before the start."""
+        self._check()
+        with self._volume.lock:
+            starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._inode.size}
+            if whence not in starts or starts[whence] + offset < 0:
+                raise oserror(errno.EINVAL, self.name)
+            self._position = starts[whence] + offset
+            return self._position
+
+    def tell(self) -> int:
+        """Give the position."""
+        self._check()
+        return self._position
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all of it at the position, or at the end; a gap before it reads as zeros."""
+        directory, name = self._check_writable()
+        with memoryview(data) as view, view.cast("B") as source, Change(self._volume) as change:
+            if not source:
+                return 0
+            content = self._inode.changeable()
+            if self._append:
+                self._position = len(content)
+            content.extend(bytes(max(0, self._position - len(content))))
+            content[self._position : self._position + len(source)] = source
+            self._position += len(source)
+            change.content(self._inode, directory, name)
+            return len(source)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Cut or lengthen with zeros to `size` bytes, by default to the position; the position stays."""
+        directory, name = self._check_writable()
+        with Change(self._volume) as change:
+            wanted = self._position if size is None else size
+            if wanted < 0:
+                raise oserror(errno.EINVAL, self.name)
+            content = self._inode.changeable()
+            del content[wanted:]
+            content.extend(bytes(wanted - len(content)))
+            change.content(self._inode, directory, name)
+            return wanted
+
+    def _check(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+
+    def _check_writable(self) -> tuple[DirectoryInode, str]:
+        self._check()
+        if self._found is None:
+            raise io.UnsupportedOperation("File not open for writing")
+        return self._found
+
+
+class EmptyPipe(io.RawIOBase):
+    """A FIFO opened for reading that nobody writes to: at its end at once, as if not to block (C7)."""
+
+    mode = "rb"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, _data: ReadableBuffer, /) -> int:
+        """Refuse: it is open for reading."""
+        raise io.UnsupportedOperation("write")
+
+    def readinto(self, _buffer: WriteableBuffer, /) -> int:
+        """Nothing, at once."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        return 0

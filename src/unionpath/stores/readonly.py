@@ -1,0 +1,19 @@
+"""A store that can't be written to, whatever the one that it wraps can do."""
+
+from __future__ import annotations
+
+from unionpath.model.store import Capability
+from unionpath.stores.wrapping import WrappingStore
+
+
+class ReadOnlyStore(WrappingStore):
+    """
+    Shows the wrapped store's tree, for reading only.
+
+    It equals the wrapped store, since both show one tree: what it takes away is the writing.
+    """
+
+    @property
+    def capabilities(self) -> Capability:
+        """All but `WRITABLE`."""
+        return self.inner.capabilities & ~Capability.WRITABLE

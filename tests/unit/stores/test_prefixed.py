@@ -1,0 +1,158 @@
+"""Directories that are made up above a tree, and trees that begin at a directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unionpath.model.entry import Kind
+from unionpath.model.store import Directory, Store
+from unionpath.stores.local import LocalStore
+from unionpath.stores.memory import MemoryStore
+from unionpath.stores.prefixed import PrefixedStore, SubtreeStore
+from unionpath.stores.recording import RecordingStore
+
+KINDS = tuple(Kind)
+
+
+def errno_of(action: Callable[..., object], *arguments: object) -> int | None:
+    with pytest.raises(OSError) as caught:
+        action(*arguments)
+    return caught.value.errno
+
+
+def small_tree() -> MemoryStore:
+    store = MemoryStore()
+    store.root().chmod(None, 0o700)
+    store.root().create("f", b"f")
+    sub = store.root().mkdir("sub")
+    sub.mkdir("deep").create("g", b"g")
+    sub.create("file")
+    store.root().symlink("link", "sub")
+    sub.symlink("link", "deep")
+    return store
+
+
+def test_made_up_directories_lead_to_the_tree() -> None:
+    store = PrefixedStore(small_tree(), ("x", "y"))
+    root = store.root()
+    assert ((), {"x": Kind.DIRECTORY}) == (root.parts, root.scan(KINDS))
+    x = root.child("x")
+    assert (("x",), {"y": Kind.DIRECTORY}) == (x.parts, x.scan(KINDS))
+    y = x.child("y")
+    assert (("x", "y"), b"f") == (y.parts, y.read("f"))
+    assert ("x", "y", "sub") == y.child("sub").parts
+
+
+def test_made_up_directories_have_stable_stats() -> None:
+    store = small_tree()
+    root = PrefixedStore(store, ("x", "y")).root()
+    again = PrefixedStore(store, ("x", "y")).root()
+    found = root.child("x").status()
+    assert found == again.child("x").status() == root.stat("x")
+    assert (0o40755, 0, 3) == (found.st_mode, found.st_mtime_ns, found.st_nlink)
+    numbers = {(s.st_dev, s.st_ino) for s in (root.status(), found, root.child("x").stat("y"))}
+    assert 3 == len(numbers)
+    assert 0o700 == stat.S_IMODE(root.child("x").stat("y").st_mode)
+
+
+def test_made_up_directories_refuse_like_directories() -> None:
+    root = PrefixedStore(small_tree(), ("x",)).root()
+    refusals = {
+        "x": [errno.EISDIR, errno.EISDIR, errno.EINVAL],
+        "z": [errno.ENOENT] * 3,
+        "z" * 256: [errno.ENAMETOOLONG] * 3,
+    }
+    for name, expected in refusals.items():
+        assert expected == [errno_of(ask, name) for ask in (root.open, root.read, root.readlink)]
+    assert errno.ENOENT == errno_of(root.child, "z")
+    assert errno.ENOENT == errno_of(root.stat, "z")
+    assert (None, []) == (root.getxattr(None, "user.x"), root.listxattr(None))
+
+
+def test_attributes_of_the_trees_root_are_seen_from_above() -> None:
+    store = small_tree()
+    store.root().setxattr(None, "user.x", b"1")
+    root = PrefixedStore(store, ("x",)).root()
+    assert (b"1", ["user.x"]) == (root.getxattr("x", "user.x"), root.listxattr("x"))
+
+
+class Hearer:
+    def __init__(self) -> None:
+        self.heard: list[str | None] = []
+
+    def changed(self, name: str | None) -> None:
+        self.heard.append(name)
+
+
+def test_the_directory_above_hears_of_the_trees_root() -> None:
+    store = small_tree()
+    root = PrefixedStore(store, ("x", "y")).root()
+    top, above, inside = Hearer(), Hearer(), Hearer()
+    for directory, hearer in ((root, top), (root.child("x"), above), (root.child("x").child("y"), inside)):
+        watch = directory.watch(hearer)
+        assert watch is not None
+    store.root().create("new")
+    store.root().chmod(None, 0o755)
+    assert ([], ["y"], ["new", None]) == (top.heard, above.heard, inside.heard)
+
+
+def test_a_prefix_that_no_store_can_hold() -> None:
+    assert errno.ENAMETOOLONG == errno_of(PrefixedStore, MemoryStore(), ("n" * 256,))
+
+
+def test_a_subtree_begins_at_a_directory() -> None:
+    store = small_tree()
+    subtree = SubtreeStore(store, ("sub",))
+    assert {"deep", "file", "link"} == subtree.root().scan(KINDS).keys()
+    assert ((), ("deep",)) == (subtree.root().parts, subtree.root().child("deep").parts)
+    assert subtree.place == store.root().child("sub").place()
+
+
+@pytest.mark.rule("L11")
+@pytest.mark.parametrize("local", [False, True], ids=["memory", "local"])
+def test_no_link_leads_to_a_subtree(local: bool, tmp_path: Path) -> None:
+    """A layer never follows symlinks itself."""
+    if local:
+        (tmp_path / "sub" / "deep").mkdir(parents=True)
+        (tmp_path / "sub" / "file").touch()
+        os.symlink("sub", tmp_path / "link")
+        os.symlink("deep", tmp_path / "sub" / "link")
+    store = LocalStore(tmp_path) if local else small_tree()
+    for root, number in (
+        (("link",), errno.ENOTDIR),
+        (("link", "deep"), errno.ENOTDIR),
+        (("sub", "link"), errno.ENOTDIR),
+        (("sub", "file"), errno.ENOTDIR),
+        (("sub", "file", "x"), errno.ENOTDIR),
+        (("sub", "missing"), errno.ENOENT),
+    ):
+        assert number == errno_of(SubtreeStore, store, root)
+
+
+def test_identities_tell_trees_apart() -> None:
+    store = small_tree()
+    stores: list[Store] = [
+        store,
+        SubtreeStore(store, ("sub",)),
+        SubtreeStore(store, ("sub", "deep")),
+        PrefixedStore(store, ("sub",)),
+        PrefixedStore(SubtreeStore(store, ("sub",)), ("sub",)),
+    ]
+    assert len(stores) == len({each.identity for each in stores})
+    assert SubtreeStore(store, ("sub",)).identity == SubtreeStore(store, ("sub",)).identity
+    assert store.identity == SubtreeStore(store, ()).identity == PrefixedStore(store, ()).identity
+
+
+def test_wrappers_combine() -> None:
+    recording = RecordingStore(small_tree(), ordered=True)
+    store = PrefixedStore(SubtreeStore(recording, ("sub",)), ("a",))
+    recording.clear()
+    directory: Directory = store.root().child("a").child("deep")
+    assert (("a", "deep"), b"g") == (directory.parts, directory.read("g"))
+    assert [("child", "/sub/deep"), ("read", "/sub/deep/g")] == recording.calls
