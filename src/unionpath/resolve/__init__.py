@@ -1,0 +1,1 @@
+"""What is there: reads, never writes. Start reading in `rules.py`."""

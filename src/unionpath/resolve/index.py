@@ -1,0 +1,402 @@
+"""
+Merged directories kept, and dropped when a store says that they changed.
+
+A directory is kept only where nothing can change unnoticed: every contributing layer is immutable, or
+watched since *before* it was listed; or the stack states a time (`Cache.ttl`) for which an answer may be
+trusted. A kept directory always hangs below its kept parent, because the parent's entry says which layers
+make it up; when that entry is touched, all below it goes.
+
+What an event names is looked up again when it is asked for next (`stale`); events that concern a directory
+as a whole drop it. The thread that is told of an event and the thread that builds a directory need no
+lock between them while layers are read: every event counts up the `version` of its directory, and what was
+built or looked up meanwhile is not kept if the version moved.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Sequence
+
+from unionpath.model.entry import KIND_BITS, Stat
+from unionpath.model.layer import Cache
+from unionpath.model.store import Directory, Watch
+from unionpath.model.whiteout import WhiteoutFormat
+from unionpath.resolve.readdir import Fold, Merged, has_directories
+from unionpath.resolve.resolution import Source
+
+_STATS_KEPT = 1 << 15
+
+
+class Node:
+    """One merged directory. `names` may be read without a lock; all else changes under the index's lock."""
+
+    __slots__ = (
+        "__weakref__",
+        "alive",
+        "contributors",
+        "deadline",
+        "folded",
+        "handles",
+        "kids",
+        "name",
+        "names",
+        "parent",
+        "path",
+        "sorted",
+        "spellings",
+        "stale",
+        "stats",
+        "used",
+        "version",
+        "watches",
+    )
+
+    def __init__(self, path: str, name: str, parent: Node | None) -> None:
+        self.path = path
+        self.name = name
+        self.parent = parent
+        self.names: dict[str, int] = {}
+        self.contributors: dict[str, tuple[int, ...]] = {}
+        self.spellings: dict[tuple[int, str], str] | None = None
+        self.handles: dict[int, Directory] = {}
+        self.watches: list[Watch] = []
+        self.kids: dict[str, Node] | None = None
+        self.stale: set[str] | None = None
+        self.stats: dict[str, Stat] | None = None
+        self.sorted = True
+        self.used = True
+        self.alive = True
+        self.version = 0
+        self.deadline: float | None = None
+        self.folded: dict[str, str] | None = None
+
+    def fill(self, merged: Merged, sources: Sequence[Source]) -> None:
+        """Take in what was merged."""
+        self.names = merged.names
+        self.contributors = merged.contributors
+        self.spellings = merged.spellings or None
+        self.handles = dict(sources)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The contributing directories, top first."""
+        return tuple(self.handles.items())
+
+    def sources_of(self, name: str, code: int) -> tuple[Source, ...]:
+        """
+        The directories that contribute to a child directory.
+
+        A layer that contributes by a redirect has none here; whoever opens the child finds the redirect.
+        """
+        layers = self.contributors.get(name)
+        if layers is None:
+            layers = (code >> KIND_BITS,)
+        handles = self.handles
+        return tuple((layer, handles[layer]) for layer in layers if layer in handles)
+
+    def spelling(self, layer: int, name: str) -> str:
+        """How a layer spells a name."""
+        return name if self.spellings is None else self.spellings.get((layer, name), name)
+
+    def is_leaf(self) -> bool:
+        """Tell whether it has no directories in it."""
+        return not has_directories(self.names)
+
+    def shown_as(self, name: str, fold: Fold) -> str:
+        """How the union spells a name that is given in any case (N5)."""
+        if self.folded is None:
+            self.folded = {fold(each): each for each in self.names}
+        return self.folded.get(fold(name), name)
+
+
+class Ear:
+    """What a watch of one layer's directory tells; it keeps neither the index nor the node alive."""
+
+    __slots__ = ("_format", "_index", "_node")
+
+    def __init__(self, index: Index, node: Node, layout: WhiteoutFormat | None) -> None:
+        self._index = weakref.ref(index)
+        self._node = weakref.ref(node)
+        self._format = layout
+
+    def changed(self, name: str | None) -> None:
+        """Translate a raw name into the name it concerns, and pass it on."""
+        index, node = self._index(), self._node()
+        if index is not None and node is not None:
+            layout = self._format
+            index.changed(node, None if name is None or layout is None else layout.touched(name))
+
+
+class WholeLayerEar:
+    """What a format's side directory tells: any name of the layer may have changed."""
+
+    __slots__ = ("_index",)
+
+    def __init__(self, index: Index) -> None:
+        self._index = weakref.ref(index)
+
+    def changed(self, name: str | None) -> None:
+        """Forget everything."""
+        index = self._index()
+        if index is not None:
+            index.clear()
+
+
+class Index:
+    """The kept directories of one stack, by path; the root's path is the empty string."""
+
+    __slots__ = (
+        "__weakref__",
+        "_lock",
+        "_stats",
+        "cache",
+        "entries",
+        "generation",
+        "hits",
+        "misses",
+        "nodes",
+    )
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.nodes: dict[str, Node] = {}
+        self.entries = 0
+        self.hits = 0
+        self.misses = 0
+        self.generation = 0
+        self._stats = 0
+        self._lock = threading.Lock()
+        _INDEXES.add(self)
+        # Watches outlive whoever asked for them unless they are closed; a finalizer must hold the dict
+        # and not the index.
+        weakref.finalize(self, _close_all, self.nodes).atexit = False
+
+    def keep(self, node: Node, *, coherent: bool, since: tuple[int, int]) -> bool:
+        """
+        Keep a directory that was built meanwhile, unless anything happened to it or above it.
+
+        `coherent`: nothing in it can change unnoticed. `since`: what `moment` gave before it was built.
+        """
+        if coherent:
+            node.deadline = None
+        elif self.cache.ttl is not None:
+            node.deadline = time.monotonic() + self.cache.ttl
+        else:
+            return False
+        parent = node.parent
+        if parent is not None and parent.deadline is not None:
+            node.deadline = min(parent.deadline, node.deadline or parent.deadline)
+        if len(node.names) > self.cache.max_entries:
+            return False
+        with self._lock:
+            if self.moment(parent) != since or node.version or not node.alive:
+                return False
+            if parent is not None:
+                if not parent.alive:
+                    return False
+                if parent.kids is None:
+                    parent.kids = {}
+                old = parent.kids.get(node.name)
+                parent.kids[node.name] = node
+            else:
+                old = self.nodes.get("")
+            if old is not None:
+                self._drop(old, keep_link=True)
+            self.nodes[node.path] = node
+            self.entries += len(node.names)
+            if self.entries > self.cache.max_entries:
+                self._evict(node)
+            return node.alive
+
+    def is_full(self, node: Node) -> bool:
+        """Tell whether a directory can't be kept because there is no room for its names."""
+        above, node_or_none = len(node.names), node.parent
+        while node_or_none is not None:
+            above += len(node_or_none.names)
+            node_or_none = node_or_none.parent
+        return above > self.cache.max_entries
+
+    def moment(self, parent: Node | None) -> tuple[int, int]:
+        """Give a mark of time for what hangs below `parent`: equal as long as nothing happened there."""
+        return self.generation, (0 if parent is None else parent.version)
+
+    def changed(self, node: Node, name: str | None) -> None:
+        """Take an event in: a name of a directory changed, or (None) the directory as a whole."""
+        with self._lock:
+            if name is None or self.nodes.get(node.path) is not node:
+                # A directory still being built keeps all its names for whoever builds it: none of them
+                # may be missing from that answer. It isn't kept, since the version moved.
+                node.version += 1
+                if name is None:
+                    self._drop(node)
+                return
+            # In this order, for those who read without the lock: a name is missing only after the version
+            # has moved, and that only after the name was called stale.
+            if node.stale is None:
+                node.stale = set()
+            node.stale.add(name)
+            node.version += 1
+            if node.names.pop(name, None) is not None:
+                self.entries -= 1
+            node.contributors.pop(name, None)
+            if node.stats is not None:
+                node.stats.pop(name, None)
+            kid = node.kids.pop(name, None) if node.kids else None
+            if kid is not None:
+                self._drop(kid)
+
+    def settle(self, node: Node, name: str, version: int, code: int | None, layers: tuple[int, ...]) -> None:
+        """Put a name back that was stale, as it was found; nothing if more happened meanwhile."""
+        with self._lock:
+            if node.version != version or not node.alive or node.stale is None or name not in node.stale:
+                return
+            if code is not None:
+                node.sorted = False
+                if len(layers) > 1:
+                    node.contributors[name] = layers
+                node.names[name] = code
+                self.entries += 1
+            # Last, for those who read without the lock: what isn't stale and isn't there is absent.
+            node.stale.discard(name)
+            if not node.stale:
+                node.stale = None
+            if self.entries > self.cache.max_entries:
+                self._evict(node)
+
+    def look(self, node: Node, name: str) -> int | None:
+        """Give a name's code, -1 if it is absent, None if that isn't known (`stale`)."""
+        with self._lock:
+            if node.stale is not None and name in node.stale:
+                return None
+            return node.names.get(name, -1)
+
+    def sort(self, node: Node) -> None:
+        """Bring a directory's names in order again after names were put back."""
+        with self._lock:
+            names = node.names
+            node.names = {name: names[name] for name in sorted(names)}
+            node.sorted = True
+
+    def drop(self, node: Node) -> None:
+        """Forget a directory and all below it."""
+        with self._lock:
+            self._drop(node)
+
+    def discard(self, node: Node) -> None:
+        """Let go of a directory that was built and isn't kept."""
+        node.alive = False
+        _close(node.watches)
+        node.watches = []
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self.generation += 1
+            root = self.nodes.get("")
+            if root is not None:
+                self._drop(root)
+
+    def reset(self) -> None:
+        """Forget everything, and the lock: in the child of a fork it may be held by nobody."""
+        self._lock = threading.Lock()
+        # Another thread may have been in the middle of a change: nothing is reached by way of anything.
+        for node in self.nodes.values():
+            node.alive = False
+            node.kids = None
+        self.nodes.clear()
+        self.entries = 0
+        self.generation += 1
+
+    def keep_stat(self, node: Node, name: str, version: int, stat: Stat) -> None:
+        """
+        Remember a stat of an immutable layer; a bounded number of them.
+
+        `version`: the directory's before it was known that this layer provides the name.
+        """
+        with self._lock:
+            if node.version != version or not node.alive:
+                return
+            self._stats += 1
+            if self._stats > _STATS_KEPT:
+                self._stats = 1
+                for each in self.nodes.values():
+                    each.stats = None
+            if node.stats is None:
+                node.stats = {}
+            node.stats[name] = stat
+
+    def expired(self, node: Node) -> bool:
+        """Tell whether a directory that may be trusted for a time is over it; then it is dropped."""
+        if node.deadline is None or time.monotonic() < node.deadline:
+            return False
+        self.drop(node)
+        return True
+
+    def watches(self) -> int:
+        """Count the directories of layers watched for this index."""
+        return sum(len(node.watches) for node in tuple(self.nodes.values()))
+
+    def _drop(self, node: Node, *, keep_link: bool = False) -> None:
+        parent = node.parent
+        if not keep_link and parent is not None and parent.kids and parent.kids.get(node.name) is node:
+            del parent.kids[node.name]
+        pending = [node]
+        while pending:
+            each = pending.pop()
+            if each.kids:
+                pending.extend(each.kids.values())
+            if self.nodes.get(each.path) is each:
+                del self.nodes[each.path]
+                self.entries -= len(each.names)
+            each.alive = False
+            each.kids = None
+            _close(each.watches)
+
+    def _evict(self, newest: Node) -> None:
+        """
+        Forget the directories longest unused until the bound holds.
+
+        A second chance each (the clock algorithm), the deepest first, since a directory that others
+        hang on is used with them.
+        """
+        target = self.cache.max_entries
+        for _round in range(3):
+            for node in tuple(self.nodes.values()):
+                if self.entries <= target:
+                    return
+                if node is newest or node.kids or not node.alive:
+                    continue
+                if node.used:
+                    node.used = False
+                    self.nodes[node.path] = self.nodes.pop(node.path)
+                else:
+                    self._drop(node)
+        if self.entries > target:
+            self._drop(newest)
+
+
+def _close(watches: Iterable[Watch]) -> None:
+    for watch in watches:
+        watch.close()
+
+
+def _close_all(nodes: dict[str, Node]) -> None:
+    for node in nodes.values():
+        node.kids = None  # without the cycle of parents and kids, descriptors are closed at once
+        _close(node.watches)
+
+
+_INDEXES: weakref.WeakSet[Index] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # The child has no watches of its own yet, so nothing it inherited may be believed.
+    for index in tuple(_INDEXES):
+        index.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
