@@ -1,0 +1,81 @@
+"""Options, profiles and fixtures that all tests share, and the summary of what the kernel oracle did."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+PROFILE = "--hypothesis-profile"
+SLOW_MACHINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
+
+# No deadlines: on a shared machine they measure the neighbours.
+settings.register_profile(
+    "ci", max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=SLOW_MACHINE
+)
+settings.register_profile("dev", max_examples=200, deadline=None, suppress_health_check=SLOW_MACHINE)
+settings.register_profile("long", max_examples=5_000, deadline=None, suppress_health_check=SLOW_MACHINE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--seed", type=int, default=None, help="make every generated case follow from this number"
+    )
+    parser.addoption("--rule", default=None, help="run only the tests that prove this rule, such as L3")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the profile before hypothesis reads it; `ci` ignores seeds, as its cases are always the same."""
+    chosen: int | None = config.option.seed
+    if chosen is not None:
+        config.option.hypothesis_seed = str(chosen)
+    if config.option.hypothesis_profile is None:
+        config.option.hypothesis_profile = "ci" if chosen is None else "dev"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave benchmarks out unless their mark is asked for, and keep to one rule if `--rule` names it."""
+    left_out = [item for item in items if not _is_wanted(item, config)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _is_wanted(item, config)]
+
+
+def _is_wanted(item: pytest.Item, config: pytest.Config) -> bool:
+    if item.get_closest_marker("bench") and "bench" not in config.option.markexpr:
+        return False
+    rule: str | None = config.option.rule
+    return rule is None or any(rule in mark.args for mark in item.iter_markers("rule"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests compared with a kernel overlay mount: a green run without one proves less."""
+    ran = sum(
+        "kernel" in report.keywords
+        for outcome in ("passed", "failed", "xfailed", "xpassed")
+        for report in terminalreporter.getreports(outcome)
+        if isinstance(report, pytest.TestReport)
+    )
+    reasons = Counter(
+        _reason(report)
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report, pytest.TestReport) and "kernel" in report.keywords
+    )
+    why = f" ({'; '.join(sorted(reasons))})" if reasons else ""
+    terminalreporter.write_line(f"kernel oracle: {ran} ran, {reasons.total()} skipped{why}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why a test was skipped, in its own words."""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return "no reason given"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Give the number from which a test draws its random cases; always the same, unless `--seed` is given."""
+    chosen: int | None = request.config.option.seed
+    return 0 if chosen is None else chosen
