@@ -98,8 +98,8 @@ def _check_xattrs(store: Store, *, userxattr: bool) -> None:
 def _pick_store(source: object) -> Store:
     if isinstance(source, str):
         return _from_text(source)
-    if isinstance(source, os.PathLike):
-        path = os.fspath(source)
+    if is_local_path(source):
+        path: object = os.fspath(source)
         if isinstance(path, str):
             return LocalStore(path)
         raise TypeError(f"a layer's path must give str, not {type(path).__name__}: {source!r}")

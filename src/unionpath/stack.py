@@ -488,8 +488,7 @@ def _check_overlap(layers: tuple[Layer, ...]) -> None:
     """Refuse one tree given twice, or one inside another (E3), as overlayfs does with ELOOP."""
     seen: dict[object, Layer] = {}
     for layer in layers:
-        place = _local_place(layer.store.identity)
-        other = seen.setdefault(place or layer.store.identity, layer)
+        other = seen.setdefault(layer.store.real_path or layer.store.identity, layer)
         if other is not layer:
             raise ValueError(
                 f"the same tree is given twice, as {other!r} and {layer!r}; a stack takes each once"
@@ -503,17 +502,3 @@ def _check_overlap(layers: tuple[Layer, ...]) -> None:
                     f"one layer lies inside another: {layer!r} in {seen[above]!r}; what changes in one"
                     " changes in both. Give trees that are apart, or parts of one with Layer(…, root=…)"
                 )
-
-
-def _local_place(identity: object) -> str | None:
-    """Give the real path of a local tree, whatever part of it is shown wherever."""
-    match identity:
-        case ("local", str() as path):
-            return path
-        case ("subtree", store, tuple() as parts):
-            above = _local_place(store)
-            return None if above is None else "/".join((above.rstrip("/"), *map(str, parts)))
-        case ("at", store, _):
-            return _local_place(store)
-        case _:
-            return None

@@ -52,6 +52,10 @@ class Synthetic:
         return "synthetic", self.number
 
     @property
+    def real_path(self) -> None:
+        return None
+
+    @property
     def place(self) -> str:
         return f"synthetic-{self.number}"
 

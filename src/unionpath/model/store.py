@@ -171,6 +171,10 @@ class Store(Protocol):
         """Equal for two stores exactly if they show the same tree; what equality of layers rests on."""
 
     @property
+    def real_path(self) -> str | None:
+        """Where the tree is on this machine, without links; None if it is no local directory (E3)."""
+
+    @property
     def place(self) -> str:
         """Where the tree is, for people: a host path, a URL."""
 

@@ -280,11 +280,12 @@ class _DataSearch:
         """Go on elsewhere: beside, or from the roots of the layers below."""
         *above, name = redirect.strip("/").split("/")
         if redirect.startswith("/"):
-            self._sources = []
+            below: list[Source] = []
             for lower in range(index + 1, len(self._prober.layers)):
                 holder: Directory | None = self._prober.layers[lower].store.root()
                 if above:
                     _probe, holder, _path, _ends = self._prober.walk_layer(lower, above)
                 if holder is not None:
-                    self._sources.append((lower, holder))
+                    below.append((lower, holder))
+            self._sources = below
         return name

@@ -70,7 +70,7 @@ class LocalStore:
         root = _Descriptor(_open_root(self._path))
         found = os.fstat(root.fd)
         self._device_inode = (found.st_dev, found.st_ino)
-        self._identity = ("local", _real_path(root.fd, self._path))
+        self._real_path = _real_path(root.fd, self._path)
         self._name_max = os.fstatvfs(root.fd).f_namemax or 255
         self._root: LocalDirectory = LocalDirectory(self, (), root)
 
@@ -87,7 +87,12 @@ class LocalStore:
     @property
     def identity(self) -> Hashable:
         """The real path of the root."""
-        return self._identity
+        return ("local", self._real_path)
+
+    @property
+    def real_path(self) -> str:
+        """The path of the root, without links, when the store was made."""
+        return self._real_path
 
     @property
     def place(self) -> str:

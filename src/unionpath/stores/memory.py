@@ -60,16 +60,30 @@ class MemoryStore:
     on purpose: `MemoryStore.from_state(store.__getstate__())` gives an independent store with an equal tree.
     """
 
-    notifier: Final = None
-    name_max: Final = NAME_MAX
-    capabilities: Final = _CAPABILITIES
-
     def __init__(self, *, permissions: int = 0o755) -> None:
         """Make an empty store; `permissions` are those of its root directory."""
         self._volume = Volume(new_device())
         with Change(self._volume) as change:
             root = DirectoryInode(self._volume.next_ino(), permissions, *_owner(), change.now)
         self._root = MemoryDirectory(self, self._volume, root, ())
+
+    @property
+    def capabilities(self) -> Capability:
+        """Everything a POSIX file system has, but descriptors."""
+        return _CAPABILITIES
+
+    @property
+    def name_max(self) -> int:
+        """255 bytes, as on most disks."""
+        return NAME_MAX
+
+    @property
+    def notifier(self) -> None:
+        """None: watches are told at once."""
+
+    @property
+    def real_path(self) -> None:
+        """None: it is no local directory."""
 
     @property
     def identity(self) -> Hashable:

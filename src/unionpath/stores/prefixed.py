@@ -40,6 +40,12 @@ class SubtreeStore(WrappingStore):
         return ("subtree", self.inner.identity, self._at) if self._at else self.inner.identity
 
     @property
+    def real_path(self) -> str | None:
+        """The directory's path below that of the wrapped store."""
+        above = self.inner.real_path
+        return None if above is None else "/".join((above.rstrip("/"), *self._at))
+
+    @property
     def place(self) -> str:
         """The directory's place in the wrapped store."""
         return self._top.place()

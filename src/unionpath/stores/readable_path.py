@@ -53,6 +53,10 @@ class ReadablePathStore:
         self._root.check(follow=True)
 
     @property
+    def real_path(self) -> None:
+        """None: it is no local directory."""
+
+    @property
     def identity(self) -> Hashable:
         """The path, or the store itself where paths don't hash."""
         has_hash = getattr(type(self._path), "__hash__", None) is not None

@@ -81,8 +81,6 @@ class UPathStore:
         FileNotFoundError (ENOENT), NotADirectoryError (ENOTDIR): there is no directory at `path`.
     """
 
-    notifier: Final = None
-
     def __init__(self, path: UPath) -> None:
         self._path = path
         self.place: Final = str(path)
@@ -94,6 +92,14 @@ class UPathStore:
         self.capabilities: Final = next(
             (flags for name, flags in _CAPABILITIES.items() if name in names), Capability.NONE
         )
+
+    @property
+    def real_path(self) -> None:
+        """None: it is no local directory."""
+
+    @property
+    def notifier(self) -> None:
+        """None: nothing is watched."""
 
     @property
     def identity(self) -> Hashable:

@@ -47,6 +47,11 @@ class WrappingStore:
         return self.inner.identity
 
     @property
+    def real_path(self) -> str | None:
+        """As the wrapped store's."""
+        return self.inner.real_path
+
+    @property
     def place(self) -> str:
         """As the wrapped store's."""
         return self.inner.place
