@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -74,15 +74,16 @@ def mischief(layers, seed, ends):
             pass
         time.sleep(0.0002)
 """
-exec(MISCHIEF)  # noqa: S102  # the same for threads as for another process
-mischief: Callable[[list[str], int, float], None]
+_made: dict[str, Any] = {}
+exec(MISCHIEF, _made)  # the same for threads as for another process
+mischief: Callable[[list[str], int, float], None] = _made["mischief"]
 PROCESS = MISCHIEF + "\nmischief(sys.argv[2:], 999, time.monotonic() + float(sys.argv[1]))\n"
 
 
 @contextmanager
 def no_longer_than(seconds: float) -> Iterator[None]:
     """A deadlock shows all threads' stacks and ends the run, instead of standing still for ever."""
-    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
     try:
         yield
     finally:
@@ -190,7 +191,7 @@ def assert_right(stack: LayerStack) -> None:
             for question in ("kind", "lkind", "names", "read", "readlink", "resolve"):
                 expected = outcome(getattr(model, question), path)
                 assert (question, path, expected) == (question, path, outcome(getattr(view, question), path))
-    index = stack.resolver._index  # noqa: SLF001
+    index = stack.resolver._index
     assert index.entries == sum(len(node.names) for node in index.nodes.values())
 
 

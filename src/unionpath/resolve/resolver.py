@@ -17,11 +17,11 @@ from typing import TypeVar
 from unionpath.model.entry import KIND_BITS, Kind, Stat, kind_of
 from unionpath.model.errors import oserror
 from unionpath.model.layer import Cache, CacheInfo, LayerView
-from unionpath.model.parts import check_text
+from unionpath.model.parts import check_text, show_parts
 from unionpath.model.store import Notifier
 from unionpath.model.whiteout import Mark, Present
 from unionpath.resolve.directories import Directories, Place
-from unionpath.resolve.index import Index
+from unionpath.resolve.index import Index, Node
 from unionpath.resolve.lookup import Lookup, raised, readlink
 from unionpath.resolve.probing import Prober
 from unionpath.resolve.readdir import KIND_MASK, Fold
@@ -79,21 +79,12 @@ class Resolver:
                     node.used = True
                     self._index.hits += 1
                     return kind
-            else:
-                # Asked again between two looks at the version, since other threads take names out and put
-                # them back (`Index.changed`).
-                version = node.version
-                if (
-                    node.stale is None
-                    and name not in node.names
-                    and node.version == version
-                    and name not in _DOTS
-                    and len(name) < 64
-                    and "\0" not in name
-                ):
-                    node.used = True
-                    self._index.hits += 1
-                    return -1
+            elif _lacks(node, name):
+                self._index.hits += 1
+                return -1
+        elif node is None and self._ends_above(parent) and "\0" not in name:
+            self._index.hits += 1
+            return -1
         found = self.settled(path, lambda: self._lookup.resolve(path, follow=follow))
         return -1 if isinstance(found, int) and found in _ABSENT else int(self._must(found, path).kind)
 
@@ -291,6 +282,15 @@ class Resolver:
                 raise self._blame(fault, path) from fault.error
         raise AssertionError("unreachable")
 
+    def _ends_above(self, path: str) -> bool:
+        """Tell whether a path surely leads nowhere: its deepest kept directory lacks the next name."""
+        while path:
+            path, _, name = path.rpartition("/")
+            node = self._nodes.get(path)
+            if node is not None:
+                return node.deadline is None and _lacks(node, name)
+        return False
+
     def _blame(self, fault: LayerFault, path: str) -> OSError:
         layer, error = self.layers[fault.layer], fault.error
         place = layer.store.place
@@ -360,17 +360,26 @@ class Resolver:
         return self._lookup.realpath(path)
 
     def _versions(self, path: str) -> tuple[tuple[int, str], ...]:
-        found = self._must(self._lookup.resolve(path, follow=True), path)
-        if not found.name:
-            return tuple((layer, "/") for layer, _directory in found.beside)
+        end = self._lookup.travel(path, follow=True)
+        if isinstance(end, int):
+            raise oserror(end, path)
+        here, name, found = end
+        if found is None:
+            if not here.path:
+                return tuple((layer, "/") for layer, _directory in here.sources)
+            here, name = here.above, here.path.rpartition("/")[2]
+        if self._prober.has_redirects and (found is None or found.kind == _DIRECTORY):
+            moved = self._prober.children(here.sources, name)
+            return tuple((layer, show_parts(directory.parts)) for layer, directory in moved)
         versions: list[tuple[int, str]] = []
-        for source in found.beside:
-            probe = self._prober.probe(source, found.name)
+        for layer, directory in here.sources:
+            spelling = name if here.node is None else here.node.spelling(layer, name)
+            probe = self._prober.probe((layer, directory), spelling)
             if probe is Mark.WHITEOUT:
                 break
             if isinstance(probe, Present):
-                versions.append((source[0], found.path))
-                if probe.alone or self._ends_merge(source, found.name, probe):
+                versions.append((layer, show_parts((*directory.parts, spelling))))
+                if probe.alone or self._ends_merge((layer, directory), spelling, probe):
                     break
         return tuple(versions)
 
@@ -382,6 +391,24 @@ class Resolver:
             return self.layers[layer].format.is_opaque(directory.child(name))
         except OSError as error:
             raise raised(layer, error) from error
+
+
+def _lacks(node: Node, name: str) -> bool:
+    """Tell whether a kept directory surely shows nothing under a name."""
+    # Between two looks at the version, since other threads take names out and put them back
+    # (`Index.changed`).
+    version = node.version
+    if (
+        node.stale is None
+        and name not in node.names
+        and node.version == version
+        and name not in _DOTS
+        and len(name) < 64
+        and "\0" not in name
+    ):
+        node.used = True
+        return True
+    return False
 
 
 _UNREADABLE = {

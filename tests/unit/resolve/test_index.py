@@ -223,7 +223,7 @@ class TestEvents:
         orphan = kept(index, "/d/e", kept(index, "/d", root))
         del index.nodes["/d"]
         root.kids = None
-        index._lock.acquire()  # noqa: SLF001
+        index._lock.acquire()
         index.reset()
         assert ({}, 0) == (index.nodes, index.entries)
         assert not orphan.alive
@@ -309,8 +309,8 @@ def watches() -> int:
     """Count what the kernel watches for this process."""
     instance = inotify.shared_inotify()
     assert instance is not None
-    instance._deliver()  # noqa: SLF001  # closed ones are taken out with the next event
-    info = Path(f"/proc/self/fdinfo/{instance._fd}").read_text()  # noqa: SLF001
+    instance._deliver()  # closed ones are taken out with the next event
+    info = Path(f"/proc/self/fdinfo/{instance._fd}").read_text()
     return info.count("inotify wd")
 
 

@@ -1,10 +1,11 @@
-"""The two ways of looking things up: that they agree, what each asks of the layers, and what is remembered."""
+"""The two ways of looking up: that they agree, what each asks of the layers, and what is remembered."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat as stat_
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -251,7 +252,7 @@ class TestCalls:
         def poll() -> None:
             raise AssertionError("polled")
 
-        monkeypatch.setattr(local._SharedNotifier, "poll", lambda _: poll())  # noqa: SLF001
+        monkeypatch.setattr(local._SharedNotifier, "poll", lambda _: poll())
         stack = LayerStack([Layer(store, immutable=True) for store in recorded])
         for _ in range(2):
             listed = stack.resolver.listing("/d")
@@ -442,8 +443,8 @@ class TestWithoutWatches:
         elif request.param == "no watches left":
             monkeypatch.setattr(instance, "_limit", 0)
         else:
-            instance._deliver()  # noqa: SLF001
-            monkeypatch.setattr(instance, "_limit", len(instance._watches) + 3)  # noqa: SLF001
+            instance._deliver()
+            monkeypatch.setattr(instance, "_limit", len(instance._watches) + 3)
         stack = LayerStack(sources)
         yield stack
         stack.close()
@@ -672,20 +673,30 @@ class TestDepth:
 
     def test_on_disk(self) -> None:
         with scratch() as base:
-            fd = os.open(base, os.O_RDONLY)
-            for _ in range(self.LEVELS):
-                os.mkdir("d", dir_fd=fd)
-                below = os.open("d", os.O_RDONLY, dir_fd=fd)
-                os.close(fd)
-                fd = below
-            with LayerStack([base]) as stack:
-                deep = "/d" * self.LEVELS
-                for _ in range(3):
-                    assert DIRECTORY == stack.resolver.kind(deep)
-                assert f"{deep}/x" == stack.resolver.realpath(f"{deep}/x", strict=False)
-                os.close(os.open("new", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
-                assert ["new"] == list(stack.resolver.listing(deep))
-            os.close(fd)
+            fds = [os.open(base, os.O_RDONLY)]
+            try:
+                self._go_down(fds)
+                with LayerStack([base]) as stack:
+                    deep = "/d" * self.LEVELS
+                    for _ in range(3):
+                        assert DIRECTORY == stack.resolver.kind(deep)
+                    assert f"{deep}/x" == stack.resolver.realpath(f"{deep}/x", strict=False)
+                    os.mkdir("new", dir_fd=fds[-1])
+                    assert ["new"] == list(stack.resolver.listing(deep))
+                    os.rmdir("new", dir_fd=fds[-1])
+                    assert [] == list(stack.resolver.listing(deep))
+            finally:
+                for fd in fds:
+                    os.close(fd)
+                subprocess.run(["rm", "-r", base / "d"], check=True)  # shutil.rmtree is recursive before 3.13
+
+    def _go_down(self, fds: list[int]) -> None:
+        """Make the levels; the last of the descriptors is the deepest's."""
+        for _ in range(self.LEVELS):
+            os.mkdir("d", dir_fd=fds[-1])
+            fds.append(os.open("d", os.O_RDONLY, dir_fd=fds[-1]))
+            if len(fds) > 2:
+                os.close(fds.pop(1))
 
 
 class TestRealpath:

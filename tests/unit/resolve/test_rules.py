@@ -65,7 +65,7 @@ def tables() -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.rule("L1", "L2", "L3", "L4", "L5", "L6")
 def test_every_table_of_up_to_four_layers() -> None:
-    """The topmost layer decides; directories merge down to a whiteout, something else, or an opaque directory."""
+    """The topmost layer decides; directories merge down to a whiteout, something else, or an opaque one."""
     for words in tables():
         layers, provider, ended = expected(words)
         verdict = decide(answer(number, word) for number, word in enumerate(words))

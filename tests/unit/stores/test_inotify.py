@@ -50,7 +50,7 @@ class Fixture:
     @property
     def watched(self) -> int:
         """How many directories the kernel watches."""
-        info = Path(f"/proc/self/fdinfo/{self.instance._fd}").read_text()  # noqa: SLF001
+        info = Path(f"/proc/self/fdinfo/{self.instance._fd}").read_text()
         return info.count("inotify wd")
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class TestDelivery:
         here.instance.poll()
         assert {None} == set(ear.heard)
         assert 0 == here.watched
-        assert {} == here.instance._watches  # noqa: SLF001
+        assert {} == here.instance._watches
 
     def test_only_what_happened_in_it(self, here: Fixture) -> None:
         one, _ = here.watch("one")
@@ -192,7 +192,7 @@ class TestOverflow:
     def feed(self, here: Fixture, monkeypatch: pytest.MonkeyPatch, *data: bytes) -> None:
         queue = [*data, b""]
         monkeypatch.setattr(here.instance, "_read", lambda: queue.pop(0))
-        here.instance._deliver()  # noqa: SLF001
+        here.instance._deliver()
 
     def test_it_concerns_everybody(self, here: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
         """When the kernel drops events, nothing that is remembered may be believed."""
@@ -231,7 +231,7 @@ class TestOverflow:
                 stack.resolver.listing("/d")
             instance = inotify.shared_inotify()
             assert instance is not None
-            instance._tell_all()  # noqa: SLF001
+            instance._tell_all()
             assert 0 == stack.cache_info().directories
             assert [] == list(stack.resolver.listing("/d"))
 
@@ -242,7 +242,7 @@ class TestOverflow:
             ear, watch = here.watch("a")
             self.feed(here, monkeypatch, event(watch.wd, mask))
             assert [None] == ear.heard
-            assert {} == here.instance._watches  # noqa: SLF001
+            assert {} == here.instance._watches
             monkeypatch.undo()
 
     def test_events_of_a_forgotten_watch_are_nobodys(
@@ -273,7 +273,7 @@ class TestClosing:
         (here.base / "d" / "g").touch()
         here.instance.poll()
         assert 0 == here.watched
-        assert {} == here.instance._watches  # noqa: SLF001
+        assert {} == here.instance._watches
 
     def test_the_next_watch_takes_them_out(self, here: Fixture) -> None:
         for number in range(50):
@@ -301,7 +301,7 @@ class TestRefusals:
 
     def test_the_share_is_half(self) -> None:
         limit = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
-        assert limit // 2 == inotify._watch_limit()  # noqa: SLF001
+        assert limit // 2 == inotify._watch_limit()
 
     def test_only_directories(self, here: Fixture) -> None:
         (here.base / "f").touch()
