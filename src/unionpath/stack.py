@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from unionpath.model.layer import Cache, CacheInfo
 from unionpath.model.parts import parse_parts, show_parts
@@ -274,6 +274,10 @@ class LayerStack:
             raise AttributeError(f"a LayerStack doesn't change: {name} can't be set; make a new one")
         object.__setattr__(self, name, value)
 
+    @override
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a LayerStack doesn't change: {name} can't be deleted")
+
     @property
     def lowers(self) -> tuple[Layer, ...]:
         """The layers that are never written, top first."""
@@ -336,6 +340,12 @@ class LayerStack:
     def close(self) -> None:
         """Let go of what is remembered, watched and held open; the stack can be used again."""
         self.resolver.refresh()
+        with self._lock:
+            parts = tuple(self._only.values())
+        for part in parts:
+            part.close()
+        for layer in self.layers:
+            layer.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -399,7 +409,7 @@ def named_stack(name: str) -> LayerStack:
     Raises:
         LookupError: there is none.
     """
-    stack = _NAMED.get(name)
+    stack = _living(name)
     if stack is None:
         raise LookupError(
             f"no stack is named {name!r}; make one with LayerStack(…, name={name!r}) and keep it"
@@ -434,7 +444,8 @@ if TYPE_CHECKING:
         workdir: str | None
 
 
-_NAMED: WeakValueDictionary[str, LayerStack] = WeakValueDictionary()
+_NAMED: dict[str, list[ref[LayerStack]]] = {}
+"""Living stacks by name; those of one name are equal."""
 _NAMED_LOCK = threading.Lock()
 
 
@@ -444,9 +455,14 @@ def _register(name: str, stack: LayerStack) -> None:
     if not name or "/" in name or "\0" in name:
         raise ValueError(f"a stack's name is the host in union://NAME/…; it can't be {name!r}")
     with _NAMED_LOCK:
-        other = _NAMED.setdefault(name, stack)
-    if other != stack:
-        raise ValueError(f"another stack is named {name!r} already: {other.layers!r}")
+        other = _living(name)
+        if other is not None and other != stack:
+            raise ValueError(f"another stack is named {name!r} already: {other.layers!r}")
+        _NAMED[name] = [each for each in _NAMED.get(name, ()) if each() is not None] + [ref(stack)]
+
+
+def _living(name: str) -> LayerStack | None:
+    return next((stack for each in tuple(_NAMED.get(name, ())) if (stack := each()) is not None), None)
 
 
 def _make_layer(source: LayerSource, options: _LayerOptions) -> Layer:
@@ -462,7 +478,7 @@ def _make_memory_layer(state: MemoryState, options: _LayerOptions) -> Layer:
 def _make_stack(
     lowers: tuple[Layer, ...], upper: Layer | None, name: str | None, options: _Options
 ) -> LayerStack:
-    if name is not None and (known := _NAMED.get(name)) is not None:
+    if name is not None and (known := _living(name)) is not None:
         made = LayerStack(lowers, upper=upper, **options)
         if (known.layers, known.upper) == (made.layers, made.upper):
             return known

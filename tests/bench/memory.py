@@ -59,6 +59,9 @@ class Synthetic:
     def place(self) -> str:
         return f"synthetic-{self.number}"
 
+    def close(self) -> None:
+        pass
+
     def root(self) -> Directory:
         return SyntheticDirectory(self, ())
 

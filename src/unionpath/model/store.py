@@ -182,6 +182,9 @@ class Store(Protocol):
     def notifier(self) -> Notifier | None:
         """What to poll before trusting a watch; None if its watches tell their listeners by themselves."""
 
+    def close(self) -> None:
+        """Give up what is held open; it is opened again when needed."""
+
     def root(self) -> Directory:
         """
         Give the root directory; cheap to call again.

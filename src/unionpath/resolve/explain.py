@@ -115,6 +115,8 @@ def _explain(resolver: Resolver, path: str) -> Explanation:
     _end_merge(tracks, prober, "/")
     for depth, name in enumerate(names):
         at = "/" + "/".join(names[: depth + 1])
+        if depth and prober.has_redirects:
+            _follow_redirects(resolver, tracks, "/" + "/".join(names[:depth]))
         for track in tracks:
             track.step(prober, name)
         _judge(tracks, at)
@@ -135,6 +137,17 @@ def _explain(resolver: Resolver, path: str) -> Explanation:
         reports,
         obstacle,
     )
+
+
+def _follow_redirects(resolver: Resolver, tracks: Sequence[_Track], above: str) -> None:
+    """Go on where a layer really has the directory, if that was moved away from where the union shows it."""
+    try:
+        sources = dict(resolver.sources(above))
+    except OSError:
+        return  # no directory: that is the obstacle
+    for track in tracks:
+        if track.index in sources:
+            track.directory, track.hidden_by = sources[track.index], None
 
 
 def _leads_nowhere(resolver: Resolver, path: str) -> bool:

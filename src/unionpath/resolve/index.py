@@ -28,6 +28,7 @@ from unionpath.resolve.readdir import Fold, Merged, has_directories
 from unionpath.resolve.resolution import Source
 
 _STATS_KEPT = 1 << 15
+_LARGE_BOUND = 1 << 12
 
 
 class Node:
@@ -168,7 +169,7 @@ class Index:
         self.misses = 0
         self.generation = 0
         self._stats = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         _INDEXES.add(self)
         # Watches outlive whoever asked for them unless they are closed; a finalizer must hold the dict
         # and not the index.
@@ -207,7 +208,7 @@ class Index:
                 self._drop(old, keep_link=True)
             self.nodes[node.path] = node
             self.entries += len(node.names)
-            if self.entries > self.cache.max_entries:
+            if max(self.entries, len(self.nodes)) > self.cache.max_entries:
                 self._evict(node)
             return node.alive
 
@@ -263,7 +264,7 @@ class Index:
             node.stale.discard(name)
             if not node.stale:
                 node.stale = None
-            if self.entries > self.cache.max_entries:
+            if max(self.entries, len(self.nodes)) > self.cache.max_entries:
                 self._evict(node)
 
     def look(self, node: Node, name: str) -> int | None:
@@ -301,7 +302,7 @@ class Index:
 
     def reset(self) -> None:
         """Forget everything, and the lock: in the child of a fork it may be held by nobody."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # Another thread may have been in the middle of a change: nothing is reached by way of anything.
         for node in self.nodes.values():
             node.alive = False
@@ -362,10 +363,12 @@ class Index:
         A second chance each (the clock algorithm), the deepest first, since a directory that others
         hang on is used with them.
         """
-        target = self.cache.max_entries
+        # Somewhat below a large bound, so that not every directory kept from now on has to do this again.
+        bound = self.cache.max_entries
+        target = bound - bound // 16 if bound >= _LARGE_BOUND else bound
         for _round in range(3):
             for node in tuple(self.nodes.values()):
-                if self.entries <= target:
+                if self.entries <= target and len(self.nodes) <= target:
                     return
                 if node is newest or node.kids or not node.alive:
                     continue
@@ -374,7 +377,7 @@ class Index:
                     self.nodes[node.path] = self.nodes.pop(node.path)
                 else:
                     self._drop(node)
-        if self.entries > target:
+        if self.entries > bound:
             self._drop(newest)
 
 

@@ -20,7 +20,7 @@ import stat as _stat
 import sys
 import weakref
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from unionpath.model.entry import Kind, Stat, kind_of
@@ -67,12 +67,11 @@ class LocalStore:
                 "local layers need a POSIX system; give the layer as a UPath, such as UPath('file:///…')"
             )
         self._path = os.path.abspath(path)
-        root = _Descriptor(_open_root(self._path))
-        found = os.fstat(root.fd)
-        self._device_inode = (found.st_dev, found.st_ino)
+        self._tree = _Tree(self._path)
+        root = self._tree.root()
         self._real_path = _real_path(root.fd, self._path)
         self._name_max = os.fstatvfs(root.fd).f_namemax or 255
-        self._root: LocalDirectory = LocalDirectory(self, (), root)
+        self._root = LocalDirectory(self._tree, (), root)
 
     @property
     def capabilities(self) -> Capability:
@@ -111,19 +110,45 @@ class LocalStore:
         """Give the root directory."""
         return self._root
 
-    def open_root(self) -> int:
+    def close(self) -> None:
+        """Give up the root's descriptor; it is opened again when needed."""
+        self._root.release()
+
+
+class _Tree:
+    """What the directories of one tree share: its root, by path, identity and descriptor."""
+
+    __slots__ = ("_identity", "_root", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._identity: tuple[int, int] | None = None
+        self._root: Callable[[], _Descriptor | None] = _none
+
+    def root(self) -> _Descriptor:
         """
-        Open the root by its path, and see that it still is the directory it was (E9).
+        Give the root's descriptor, the one in use if there is one.
 
         Raises:
-            OSError (ESTALE): another directory stands there now.
+            OSError (ESTALE): another directory stands there than when it was opened first (E9).
         """
-        fd = _open_root(self._path)
-        found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) == self._device_inode:
-            return fd
-        os.close(fd)
-        raise oserror(errno.ESTALE, self._path, hint="the layer's directory was replaced; make a new stack")
+        held = self._root()
+        if held is not None:
+            return held
+        descriptor = _Descriptor(_open_root(self.path))
+        found = os.fstat(descriptor.fd)
+        identity = (found.st_dev, found.st_ino)
+        if self._identity not in (None, identity):
+            raise oserror(
+                errno.ESTALE, self.path, hint="the layer's directory was replaced; make a new stack"
+            )
+        self._identity = identity
+        self._root = weakref.ref(descriptor)
+        return descriptor
+
+
+def _none() -> None:
+    """Stand in for a reference to a descriptor that was never opened."""
 
 
 class _SharedNotifier:
@@ -144,7 +169,7 @@ class _Descriptor:
     something else, in the middle of a call.
     """
 
-    __slots__ = ("fd",)
+    __slots__ = ("__weakref__", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -197,12 +222,12 @@ _POOL: Final = _Pool()
 class LocalDirectory:
     """One directory beneath the root of a `LocalStore`."""
 
-    __slots__ = ("__weakref__", "_descriptor", "_fresh", "_parts", "_store")
+    __slots__ = ("__weakref__", "_descriptor", "_fresh", "_parts", "_tree")
 
     def __init__(
-        self, store: LocalStore, parts: Parts, descriptor: _Descriptor | None = None, *, fresh: bool = False
+        self, tree: _Tree, parts: Parts, descriptor: _Descriptor | None = None, *, fresh: bool = False
     ) -> None:
-        self._store = store
+        self._tree = tree
         self._parts = parts
         self._descriptor = descriptor
         # A descriptor's read position is shared by all who list through it, so only the first listing
@@ -219,7 +244,7 @@ class LocalDirectory:
     def place(self, name: str | None = None) -> str:
         """Give the host's path of this directory, or of a name in it."""
         return (
-            "/".join((self._store.place.rstrip("/"), *self._parts, *(() if name is None else (name,)))) or "/"
+            "/".join((self._tree.path.rstrip("/"), *self._parts, *(() if name is None else (name,)))) or "/"
         )
 
     def release(self) -> None:
@@ -228,12 +253,9 @@ class LocalDirectory:
         self._descriptor = None
 
     def _open(self) -> _Descriptor:
-        root = self._store.root()
-        if not self._parts:
-            descriptor = _Descriptor(self._store.open_root())
-        else:
-            above = root._descriptor or root._open()
-            descriptor = _Descriptor(_open_beneath(above.fd, self._parts))
+        descriptor = self._tree.root()
+        if self._parts:
+            descriptor = _Descriptor(_open_beneath(descriptor.fd, self._parts))
         self._descriptor = descriptor
         _POOL.opened(self)
         return descriptor
@@ -275,7 +297,7 @@ class LocalDirectory:
             fd, readable = self._open_searchable(held.fd, name), False
         except OSError as error:
             raise self._placed(error, name) from None
-        return LocalDirectory(self._store, (*self._parts, name), _Descriptor(fd), fresh=readable)
+        return LocalDirectory(self._tree, (*self._parts, name), _Descriptor(fd), fresh=readable)
 
     def _open_searchable(self, above: int, name: str) -> int:
         """Open what isn't readable: names in it may still be reached, and listing it will fail."""

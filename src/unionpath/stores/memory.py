@@ -95,6 +95,9 @@ class MemoryStore:
         """`memory:` and a number, for people."""
         return self._root.place()
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def root(self) -> MemoryDirectory:
         """Give the root directory."""
         return self._root

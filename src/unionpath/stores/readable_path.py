@@ -62,6 +62,9 @@ class ReadablePathStore:
         has_hash = getattr(type(self._path), "__hash__", None) is not None
         return ("path", self._path) if has_hash else self
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def root(self) -> ReadablePathDirectory:
         """Give the root directory."""
         return self._root

@@ -106,6 +106,9 @@ class UPathStore:
         """The `UPath`: protocol, storage options and path."""
         return ("upath", self._path)
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def root(self) -> UPathDirectory:
         """Give the root directory."""
         return self._root

@@ -61,6 +61,10 @@ class WrappingStore:
         """As the wrapped store's."""
         return self.inner.notifier
 
+    def close(self) -> None:
+        """Let the wrapped store give up what it holds."""
+        self.inner.close()
+
     def root(self) -> Directory:
         """Give the root directory, wrapped."""
         self.before("root", ())

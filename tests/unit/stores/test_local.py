@@ -140,7 +140,7 @@ class TestReopening:
 
 def reopened_again(root: Path) -> LocalDirectory:
     """As `reopened`, for a tree in which not every step can be taken any more."""
-    directory = LocalDirectory(LocalStore(root), ("a", "b", "c"))
+    directory = LocalDirectory(LocalStore(root)._tree, ("a", "b", "c"))
     directory.release()
     return directory
 
@@ -255,10 +255,8 @@ class TestRoot:
     @pytest.mark.rule("E9")
     def test_and_so_is_what_is_below_it(self, deep: Path) -> None:
         directory = reopened(deep)
-        store = directory._store
         deep.rename(deep.with_name("old"))
         deep.mkdir()
-        store.root().release()
         with pytest.raises(OSError, match="replaced"):
             directory.read("f")
 
@@ -440,7 +438,7 @@ class TestObjects:
         for _ in range(2):
             assert os.fsencode(name) == directory.read(name)
             directory.release()
-        deeper = LocalDirectory(LocalStore(tmp_path), (name, "x"))
+        deeper = LocalDirectory(LocalStore(tmp_path)._tree, (name, "x"))
         with pytest.raises(FileNotFoundError):
             deeper.status()
 
