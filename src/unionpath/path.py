@@ -18,6 +18,7 @@ import posixpath
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
 from typing import (
@@ -995,8 +996,9 @@ class UnionPath(ReadablePath, WritablePath):
         try:
             self._refuse(refuse_name, "mkdir")
         except FileNotFoundError:
-            if parents:
-                self.parent.mkdir(parents=True, exist_ok=True)
+            for above in self.parents if parents else ():
+                with suppress(FileNotFoundError):
+                    above._refuse(refuse_name, "mkdir")
             raise
         except OSError:
             if not (exist_ok and self.is_dir()):
@@ -1192,10 +1194,10 @@ def _check_distinct(source: UnionPath, target: WritablePath | Path) -> None:
 def _register_with_pathlib() -> None:
     """Make the standard library's own, private base classes (3.14) know the class, where they exist."""
     if sys.version_info >= (3, 14):
-        from pathlib import types
+        import pathlib.types
 
         for name in ("_ReadablePath", "_WritablePath"):
-            base = getattr(types, name, None)
+            base = getattr(pathlib.types, name, None)
             if base is not None:
                 base.register(UnionPath)
 

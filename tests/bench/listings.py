@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -9,6 +11,7 @@ from typing import cast
 from bench.ground import Forest, split, spread
 from bench.measure import Normal, WrongAnswer
 from bench.peers import Face, Paths, name_of, walk_of
+from bench.report import Row, duration
 from bench.setting import IMMUTABLE, LIVE, Ask, Setting
 
 _SLOW = ("Multiplexed",)
@@ -32,6 +35,7 @@ def _wide(face: Face) -> object:
 def run_walk(setting: Setting) -> None:
     """W5 and W5d: a tree of 100 000 files; every directory in all layers, or each leaf in one layer only."""
     _walks(setting, "W5", setting.walk_forest, cold_target=1.1)
+    _note_floor(setting, setting.walk_forest)
     leaves = [directory for directory in setting.walk_forest.tree if "/" in directory]
     alone = setting.grow("walk-d", split(leaves, setting.size(100, 10), setting.depth))
     _walks(setting, "W5d", alone, cold_target=0.95)
@@ -42,6 +46,25 @@ def _walks(setting: Setting, name: str, forest: Forest, *, cold_target: float) -
     _check_files(setting, forest)
     targets = Targets(cold={LIVE: cold_target}, again={IMMUTABLE: 0.4})
     _three_times(setting, name, forest, _walked, counts, counts[1], targets, leave_out=[*_SLOW, "UPath"])
+
+
+def _note_floor(setting: Setting, forest: Forest) -> None:
+    """Note what no walk in Python can be cheaper than: the bare scans of all layers' directories."""
+    seconds = min(_scan_all(forest) for _round in range(5))
+    setting.note(Row("W5 floor", "bare scans, no union", duration(seconds / forest.counts()[1])))
+
+
+def _scan_all(forest: Forest) -> float:
+    """Open, scan with kinds and close each directory of each layer; give the seconds of CPU it took."""
+    start = time.process_time()
+    for layer in forest.layers:
+        for directory in forest.tree:
+            descriptor = os.open(layer / directory, os.O_RDONLY | os.O_DIRECTORY)
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    entry.is_file(follow_symlinks=False)
+            os.close(descriptor)
+    return time.process_time() - start
 
 
 def _walked(face: Face) -> object:

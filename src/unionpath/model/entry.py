@@ -31,6 +31,19 @@ class Kind(IntEnum):
 
 KIND_BITS: Final = 3
 """How many bits hold any `Kind`."""
+KIND_MASK: Final = (1 << KIND_BITS) - 1
+"""`code & KIND_MASK` is the `Kind` where one is packed below something else."""
+
+KIND_WORDS: Final = {
+    Kind.FILE: "file",
+    Kind.DIRECTORY: "directory",
+    Kind.SYMLINK: "symbolic link",
+    Kind.FIFO: "FIFO",
+    Kind.SOCKET: "socket",
+    Kind.CHAR_DEVICE: "character device",
+    Kind.BLOCK_DEVICE: "block device",
+}
+"""What people call them."""
 
 _FORMAT_OF: Final = {
     Kind.FILE: _stat.S_IFREG,

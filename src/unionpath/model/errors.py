@@ -45,3 +45,8 @@ class MalformedLayerError(OSError):
 def is_absence(error: OSError) -> bool:
     """Tell whether a layer's error means "not here" (ENOENT, ENOTDIR); every other one is a fault (L8)."""
     return error.errno in (_errno.ENOENT, _errno.ENOTDIR)
+
+
+def is_missing_name(error: OSError) -> bool:
+    """Tell whether an error about one name means that it isn't there: absent, or too long to be (L10)."""
+    return is_absence(error) or error.errno == _errno.ENAMETOOLONG

@@ -19,12 +19,13 @@ Implementers MUST keep these promises:
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import errno
+from collections.abc import Hashable, Mapping, Sequence
 from enum import Flag, auto
 from io import RawIOBase
-from typing import Protocol
+from typing import Final, Protocol
 
-from unionpath.model.entry import Stat
+from unionpath.model.entry import Kind, Stat
 from unionpath.model.parts import Parts
 
 
@@ -49,9 +50,26 @@ class Capability(Flag):
     DESCRIPTORS = auto()
     """Files opened have a `fileno()`."""
     WRITABLE = auto()
-    """The store also is a `WritableStore`."""
+    """The store also is a `model.writable.WritableStore`."""
     WATCHABLE = auto()
     """`Directory.watch` may work: changes made elsewhere on this machine are reported."""
+    POSIX = SYMLINKS | HARDLINKS | SPECIALS | MODES | OWNERS | TIMES
+    """What every POSIX file system can represent."""
+
+
+WHY_NOT_OPENED: Final[Mapping[Kind, int]] = {
+    Kind.DIRECTORY: errno.EISDIR,
+    Kind.SYMLINK: errno.ELOOP,
+    Kind.FIFO: errno.ENXIO,
+    Kind.SOCKET: errno.ENXIO,
+    # What a device node reaches lies outside the layer (L11): as on a mount with `nodev` (mount(8)).
+    Kind.CHAR_DEVICE: errno.EACCES,
+    Kind.BLOCK_DEVICE: errno.EACCES,
+}
+"""
+The errno with which `Directory.open` refuses what isn't a regular file. A FIFO is refused only where it
+can't be opened without waiting for a peer (C7).
+"""
 
 
 class Listener(Protocol):
@@ -75,8 +93,12 @@ class Notifier(Protocol):
         """
         Tell the listeners of every change that was complete before this call; cheap when there is none.
 
-        Two threads may call at once: neither returns before the changes are delivered.
+        Two threads may call at once: neither returns before the changes are delivered. An exception in the
+        middle MUST NOT lose a change for the next call.
         """
+
+    def flush(self) -> None:
+        """Give back what closed watches still hold of the system."""
 
 
 class Directory(Protocol):

@@ -59,7 +59,8 @@ class WhiteoutFormat(Protocol):
     - match marker names exactly, never by prefix (M2), and never list or show one (M3);
     - give the same answer from `probe` and from `read`;
     - raise `MalformedLayerError` for a marker that means nothing (M6);
-    - let every `OSError` of the directory pass, absence in the place of a name excepted (L8).
+    - let every `OSError` of the directory pass (L8), except where one name is asked for that isn't there, or
+      is longer than the layer can hold (L10): it is absent, and a mark may hide it all the same.
     """
 
     @property

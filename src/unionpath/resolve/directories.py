@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from unionpath.model.entry import KIND_BITS, Kind, Stat, kind_of
+from unionpath.model.errors import is_absence
 from unionpath.model.layer import Cache, LayerView
 from unionpath.model.parts import encoded_length
 from unionpath.model.store import Capability
 from unionpath.model.whiteout import Listing
 from unionpath.resolve.index import Ear, Index, Node, WholeLayerEar
-from unionpath.resolve.probing import Prober
+from unionpath.resolve.probing import Prober, gone
 from unionpath.resolve.readdir import KIND_MASK, Fold, codes_of, merge
 from unionpath.resolve.resolution import LayerFault, Raced, Source
 
@@ -113,10 +114,15 @@ class Directories:
         node = self._kept("")
         if node is not None:
             return Place("", node)
-        since = self._index.moment(None)
+        since, skipped = self._index.moment(None), self.prober.skipped
+        if self._index.unsure:
+            self._index.unsure = False
+            for layer in self._layers:
+                layer.store.close()
         sources = self.prober.roots()
         if self._shall_list("", sources, eager, lambda: [each.status() for _layer, each in sources]):
             node = self._attempt(lambda: self._list("", None, since, sources, checked=True))
+            self._doubt(node, skipped)
         return Place("", node, sources)
 
     def enter(
@@ -148,13 +154,20 @@ class Directories:
     def _list_child(self, here: Place, name: str, *, passing: bool = False) -> Node:
         """List a child directory; which layers' directories are opaque or moved is learnt on the way."""
         path = f"{here.path}/{name}"
-        since = self._index.moment(here.node)
+        since, skipped = self._index.moment(here.node), self.prober.skipped
         try:
             sources = self._sources_below(here, name, to_list=True)
-            return self._list(path, here.node, since, sources, passing=passing)
+            node = self._list(path, here.node, since, sources, passing=passing)
         except _Moved:
             sources = self.prober.children(here.sources, name)
-            return self._list(path, here.node, since, sources, checked=True)
+            node = self._list(path, here.node, since, sources, checked=True)
+        self._doubt(node, skipped)
+        return node
+
+    def _doubt(self, node: Node | None, skipped: int) -> None:
+        """Don't keep a directory from which a layer was left out meanwhile: its fault may be over soon."""
+        if node is not None and self.prober.skipped != skipped:
+            self._index.drop(node)
 
     def _shall_list(
         self,
@@ -367,6 +380,8 @@ class Directories:
         try:
             return self._layers[index].format.read(directory, self._codes[index])
         except OSError as error:
+            if is_absence(error) and not directory.parts:
+                error = gone(self._layers[index])
             self.prober.fault(index, error)
             return None
 

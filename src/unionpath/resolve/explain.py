@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from unionpath.model.entry import Kind, kind_of
+from unionpath.model.entry import KIND_WORDS, Kind, kind_of
 from unionpath.model.layer import LayerView
 from unionpath.model.store import Directory
 from unionpath.model.whiteout import Mark, Present, Probe
@@ -70,27 +70,21 @@ class Explanation:
 
     def __str__(self) -> str:
         arrow = "" if self.real_path == self.path else f" -> {self.real_path}"
-        what = "nothing" if self.kind is None else _KIND_WORDS[self.kind]
-        what += "" if self.obstacle is None else f", because {self.obstacle}"
-        source = "" if self.provider is None else f", from {self.provider}"
-        lines = [f"{self.path}{arrow}: {what}{source}"]
+        lines = [f"{self.path}{arrow}: {outcome(self)}"]
         width = max(len(report.role.value) for report in self.layers)
         for report in self.layers:
-            kind = "" if report.kind is None else f"  {_KIND_WORDS[report.kind]} {report.place}"
+            kind = "" if report.kind is None else f"  {KIND_WORDS[report.kind]} {report.place}"
             reason = "" if report.hidden_by is None else f"  ({report.hidden_by})"
             lines.append(f"  {report.role.value:<{width}}  {report.layer}{kind}{reason}")
         return "\n".join(lines)
 
 
-_KIND_WORDS = {
-    Kind.FILE: "file",
-    Kind.DIRECTORY: "directory",
-    Kind.SYMLINK: "symbolic link",
-    Kind.FIFO: "FIFO",
-    Kind.SOCKET: "socket",
-    Kind.CHAR_DEVICE: "character device",
-    Kind.BLOCK_DEVICE: "block device",
-}
+def outcome(found: Explanation) -> str:
+    """Say in words what shows and from where, or why nothing does."""
+    what = "nothing" if found.kind is None else KIND_WORDS[found.kind]
+    reason = "" if found.obstacle is None else f", because {found.obstacle}"
+    source = "" if found.provider is None else f", from {found.provider}"
+    return f"{what}{reason}{source}"
 
 
 def explain(resolver: Resolver, path: str) -> Explanation:
@@ -112,6 +106,8 @@ def _explain(resolver: Resolver, path: str) -> Explanation:
     tracks = [_Track(layer, index) for index, layer in enumerate(resolver.layers)]
     prober = resolver.prober
     obstacle: str | None = None
+    for track in tracks:
+        track.begin(prober)
     _end_merge(tracks, prober, "/")
     for depth, name in enumerate(names):
         at = "/" + "/".join(names[: depth + 1])
@@ -125,6 +121,8 @@ def _explain(resolver: Resolver, path: str) -> Explanation:
             for track in tracks:
                 track.enter()
         _end_merge(tracks, prober, at)
+    if names and prober.has_redirects:
+        _show_moved(resolver, tracks, real)
     reports = _reports(tracks, is_root=not names)
     shown = next((each for each in reports if each.role is Role.PROVIDES), None)
     if shown is not None and _leads_nowhere(resolver, path):
@@ -150,6 +148,19 @@ def _follow_redirects(resolver: Resolver, tracks: Sequence[_Track], above: str) 
             track.directory, track.hidden_by = sources[track.index], None
 
 
+def _show_moved(resolver: Resolver, tracks: Sequence[_Track], path: str) -> None:
+    """Show the directories of layers below a redirect, which are elsewhere than the path says."""
+    try:
+        sources = dict(resolver.sources(path))
+        for track in tracks:
+            if track.index in sources and track.kind is None:
+                directory = sources[track.index]
+                track.probe, track.place = Present(directory.status()), directory.place()
+                track.hidden_by = None
+    except OSError:
+        return  # no directory
+
+
 def _leads_nowhere(resolver: Resolver, path: str) -> bool:
     """Tell whether a path has no end although its text has: `missing/..` (L9)."""
     try:
@@ -167,7 +178,7 @@ def _obstacle(tracks: Sequence[_Track], at: str) -> str | None:
             return None
         if track.kind is None:
             return f"{at} is whited out in {track.layer.name}"
-        return f"{at} is a {_KIND_WORDS[track.kind]} in {track.layer.name}"
+        return f"{at} is a {KIND_WORDS[track.kind]} in {track.layer.name}"
     return f"{at} is in no layer that shows it"
 
 
@@ -177,11 +188,17 @@ class _Track:
     def __init__(self, layer: LayerView, index: int) -> None:
         self.layer = layer
         self.index = index
-        self.directory: Directory | None = layer.store.root()
+        self.directory: Directory | None = None
         self.probe: Probe = Mark.ABSENT
         self.place = layer.store.place
         self.hidden_by: str | None = None
-        self.child: Directory | None = self.directory
+        self.is_covered = False
+        """What hides it is an object in its place, and no mark."""
+        self.child: Directory | None = None
+
+    def begin(self, prober: Prober) -> None:
+        """Stand at the layer's root."""
+        self.directory = self.child = prober.root(self.index)
 
     @property
     def kind(self) -> Kind | None:
@@ -201,6 +218,7 @@ class _Track:
                 self.child = self.directory.child(name)
             except OSError as error:
                 prober.fault(self.index, error)
+                self.probe = Mark.ABSENT
 
     def enter(self) -> None:
         """Go down into what was looked at."""
@@ -220,15 +238,16 @@ class _Track:
 def _judge(tracks: Sequence[_Track], at: str) -> None:
     """Apply the table of `rules.py` to one name: note in each layer below what hides it."""
     reason: str | None = None
+    is_covered = False
     for track in tracks:
         if track.hidden_by is None:
-            track.hidden_by = reason
+            track.hidden_by, track.is_covered = reason, is_covered
         if reason is not None or track.hidden_by is not None or track.probe is Mark.ABSENT:
             continue
         if not isinstance(track.probe, Present):
             reason = f"whiteout of {at} in {track.layer.name}"
         elif track.kind is not Kind.DIRECTORY:
-            reason = f"{at} in {track.layer.name} is not a directory"
+            reason, is_covered = f"{at} in {track.layer.name} is not a directory", True
         elif track.probe.alone:
             reason = f"whiteout of {at} beside the directory in {track.layer.name}"
 
@@ -253,7 +272,7 @@ def _reports(tracks: Sequence[_Track], *, is_root: bool) -> tuple[LayerReport, .
             gone = track.probe is Mark.WHITEOUT and track.hidden_by is None
             report = replace(report, role=Role.WHITEOUT if gone else Role.ABSENT, hidden_by=None)
         elif track.hidden_by is not None:
-            shadows = provider is not None and "not a directory" in track.hidden_by
+            shadows = provider is not None and track.is_covered
             report = replace(report, role=Role.SHADOWED if shadows else Role.HIDDEN)
         elif provider is None:
             provider = kind

@@ -159,10 +159,13 @@ class Index:
         "hits",
         "misses",
         "nodes",
+        "unsure",
     )
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
+        # Something happened to a layer's root as a whole: where the roots are has to be looked at anew.
+        self.unsure = False
         self.nodes: dict[str, Node] = {}
         self.entries = 0
         self.hits = 0
@@ -232,6 +235,7 @@ class Index:
                 # may be missing from that answer. It isn't kept, since the version moved.
                 node.version += 1
                 if name is None:
+                    self.unsure = self.unsure or not node.path
                     self._drop(node)
                 return
             # In this order, for those who read without the lock: a name is missing only after the version
@@ -299,6 +303,8 @@ class Index:
             root = self.nodes.get("")
             if root is not None:
                 self._drop(root)
+            # Counted anew: whoever was interrupted in the middle of a change may have lost count.
+            self.entries = sum(len(node.names) for node in self.nodes.values())
 
     def reset(self) -> None:
         """Forget everything, and the lock: in the child of a fork it may be held by nobody."""
@@ -347,13 +353,12 @@ class Index:
         pending = [node]
         while pending:
             each = pending.pop()
-            if each.kids:
-                pending.extend(each.kids.values())
-            if self.nodes.get(each.path) is each:
-                del self.nodes[each.path]
-                self.entries -= len(each.names)
+            pending.extend(tuple((each.kids or {}).values()))
             each.alive = False
             each.kids = None
+            # A signal handler may use the stack in the middle of this, on the same thread.
+            if self.nodes.get(each.path) is each and self.nodes.pop(each.path, None) is not None:
+                self.entries -= len(each.names)
             _close(each.watches)
 
     def _evict(self, newest: Node) -> None:

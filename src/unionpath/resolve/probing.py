@@ -20,12 +20,14 @@ from unionpath.resolve.rules import Answer, Verdict, decide
 
 
 class Prober:
-    """Asks the layers of one stack. Immutable; safe to share between threads."""
+    """Asks the layers of one stack; safe to share between threads."""
 
     def __init__(self, layers: Sequence[LayerView], *, skip_faults: bool) -> None:
         self.layers = tuple(layers)
         self._formats = tuple(layer.format for layer in layers)
         self._skip_faults = skip_faults
+        self.skipped = 0
+        """How many faults were skipped so far."""
         self.has_redirects = any(layer.format.has_redirects for layer in layers)
 
     def roots(self) -> tuple[Source, ...]:
@@ -37,14 +39,30 @@ class Prober:
         """
         found: list[Source] = []
         for index, layer in enumerate(self.layers):
+            root = self.root(index)
+            if root is None:
+                continue
+            found.append((index, root))
             try:
-                root = layer.store.root()
-                found.append((index, root))
                 if index + 1 < len(self.layers) and layer.format.is_opaque(root):
                     break
             except OSError as error:
-                self.fault(index, error)
+                self.fault(index, gone(layer) if is_absence(error) else error)
         return tuple(found)
+
+    def root(self, index: int) -> Directory | None:
+        """
+        Give a layer's root; None if its fault is skipped.
+
+        Raises:
+            LayerFault: there is none; for a root, absence is a fault too.
+        """
+        layer = self.layers[index]
+        try:
+            return layer.store.root()
+        except OSError as error:
+            self.fault(index, gone(layer) if is_absence(error) else error)
+            return None
 
     def first(self, sources: Sequence[Source], name: str) -> tuple[Source, Present] | None:
         """
@@ -139,6 +157,7 @@ class Prober:
             raise Raced from error
         if not self._skip_faults:
             raise LayerFault(layer, error) from error
+        self.skipped += 1
 
     def answers(self, sources: Sequence[Source], name: str, opened: dict[int, Directory]) -> Iterator[Answer]:
         """
@@ -206,7 +225,10 @@ class Prober:
         deepest = index == len(self.layers) - 1
         path, position, ends = list(path), 0, False
         try:
-            directory = self.layers[index].store.root()
+            root = self.root(index)
+            if root is None:
+                return Mark.ABSENT, None, path, ends
+            directory = root
             while True:
                 name = path[position]
                 at_end = position == len(path) - 1
@@ -241,6 +263,11 @@ class Prober:
             LayerFault: EIO if the chain of metadata ends without data.
         """
         return _DataSearch(self, sources).find(name)
+
+
+def gone(layer: LayerView) -> OSError:
+    """Give the fault of a layer whose root isn't there any more: no answer about any name (E9)."""
+    return oserror(errno.ESTALE, layer.store.place, hint="the layer's directory is gone; make a new stack")
 
 
 class _DataSearch:
@@ -282,8 +309,8 @@ class _DataSearch:
         if redirect.startswith("/"):
             below: list[Source] = []
             for lower in range(index + 1, len(self._prober.layers)):
-                holder: Directory | None = self._prober.layers[lower].store.root()
-                if above:
+                holder = self._prober.root(lower)
+                if holder is not None and above:
                     _probe, holder, _path, _ends = self._prober.walk_layer(lower, above)
                 if holder is not None:
                     below.append((lower, holder))

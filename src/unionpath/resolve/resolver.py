@@ -252,8 +252,11 @@ class Resolver:
         return self._prober
 
     def refresh(self) -> None:
-        """Forget all that is remembered."""
+        """Forget all that is remembered, and look at the layers' roots anew."""
         self._index.clear()
+        self._index.unsure = True
+        for notifier in _notifiers(self.layers):
+            notifier.flush()
         self._index.hits = self._index.misses = 0
         self._directories.forget()
 
@@ -390,7 +393,8 @@ class Resolver:
         try:
             return self.layers[layer].format.is_opaque(directory.child(name))
         except OSError as error:
-            raise raised(layer, error) from error
+            self._prober.fault(layer, error)
+            return False
 
 
 def _lacks(node: Node, name: str) -> bool:
@@ -426,14 +430,19 @@ def _nothing() -> None:
     """Stand in for a poll where no layer has anything to deliver."""
 
 
-def _poller(layers: Sequence[LayerView]) -> Callable[[], None]:
-    """Make one call of the polls of all stores that may have something to deliver."""
-    notifiers: list[Notifier] = []
+def _notifiers(layers: Sequence[LayerView]) -> list[Notifier]:
+    """Name those that deliver events of layers that may change, each once."""
+    found: list[Notifier] = []
     for layer in layers:
         notifier = layer.store.notifier
-        if notifier is not None and not layer.immutable and notifier not in notifiers:
-            notifiers.append(notifier)
-    polls = [notifier.poll for notifier in notifiers]
+        if notifier is not None and not layer.immutable and notifier not in found:
+            found.append(notifier)
+    return found
+
+
+def _poller(layers: Sequence[LayerView]) -> Callable[[], None]:
+    """Make one call of the polls of all stores that may have something to deliver."""
+    polls = [notifier.poll for notifier in _notifiers(layers)]
     if not polls:
         return _nothing
     if len(polls) == 1:

@@ -79,13 +79,19 @@ class Inotify:
         # Watches to be taken out at the next occasion. Closing one never takes the lock: whoever closes
         # may hold a lock that a listener, called under this one, is waiting for.
         self._closed: deque[InotifyWatch] = deque()
-        self._local: dict[int, bool] = {}
         self._limit = _watch_limit()
         # True while events are read and handed on: a thread that finds the queue empty must not go on
         # before the thread that emptied it has delivered (see `poll`).
         self._busy = False
+        # True while events that were taken off the queue may not have reached their listeners: an
+        # exception (a signal's, say) in the middle of them leaves it so, and everybody is told.
+        self._undelivered = False
         self._fd = self._open()
-        self._wait = self._make_wait()
+        try:
+            self._wait = self._make_wait()
+        except OSError:
+            os.close(self._fd)
+            raise
 
     def _open(self) -> int:
         fd: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -124,6 +130,11 @@ class Inotify:
         """Take one watch out soon, and the kernel's with the last one of its directory."""
         self._closed.append(watch)
 
+    def flush(self) -> None:
+        """Give the kernel its watches back that were closed."""
+        with self._lock:
+            self._forget_closed()
+
     def _forget_closed(self) -> None:
         while self._closed:
             watch = self._closed.popleft()
@@ -141,28 +152,26 @@ class Inotify:
         os.close(self._fd)
 
     def _is_local(self, fd: int) -> bool:
-        device = os.fstat(fd).st_dev
-        known = self._local.get(device)
-        if known is None:
-            known = self._local[device] = self._filesystem_type(fd) in _LOCAL_TYPES
-        return known
-
-    def _filesystem_type(self, fd: int) -> int:
+        # Asked each time: a device number may be another file system's after an unmount.
         # struct statfs begins with f_type, a word of the machine's size; the rest needs some 120 bytes.
         buffer = (ctypes.c_ulong * 64)()
-        if self._libc.fstatfs(fd, ctypes.byref(buffer)) != 0:
-            return 0
-        return int(buffer[0]) & 0xFFFF_FFFF
+        found = self._libc.fstatfs(fd, ctypes.byref(buffer)) == 0
+        return found and int(buffer[0]) & 0xFFFF_FFFF in _LOCAL_TYPES
 
     def _deliver(self) -> None:
         with self._lock:
-            self._busy = True
+            outer, self._busy = self._busy, True
             try:
+                if self._undelivered:
+                    self._tell_all()
                 self._forget_closed()
+                self._undelivered = True
                 while data := self._read():
                     self._dispatch(data)
+                self._undelivered = False
             finally:
-                self._busy = False
+                # Stays up if anything is undelivered, so that the next poll comes here again.
+                self._busy = outer or self._undelivered
 
     def _read(self) -> bytes:
         try:
@@ -233,12 +242,13 @@ def shared_inotify() -> Inotify | None:
         return _instance
     with _instance_lock:
         if _instance is None:
+            # Without an instance layers are asked every time, which is slower and just as right.
             try:
                 _instance = Inotify()
-            except (OSError, AttributeError):
-                # No instance left for this user (EMFILE), or a C library without inotify: layers are
-                # then asked every time, which is slower and just as right.
-                _unavailable = True
+            except OSError:
+                return None  # none left for this user or this process just now (EMFILE)
+            except AttributeError:
+                _unavailable = True  # a C library without inotify
         return _instance
 
 
@@ -247,6 +257,13 @@ def poll_shared() -> None:
     instance = _instance
     if instance is not None:
         instance.poll()
+
+
+def flush_shared() -> None:
+    """Give closed watches of the process's instance back to the kernel."""
+    instance = _instance
+    if instance is not None:
+        instance.flush()
 
 
 def _watch_limit() -> int:

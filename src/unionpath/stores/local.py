@@ -27,7 +27,7 @@ from unionpath.model.entry import Kind, Stat, kind_of
 from unionpath.model.errors import UnsupportedOperation, is_absence, oserror
 from unionpath.model.parts import Parts
 from unionpath.model.store import Capability, Directory, Listener, Notifier, Watch
-from unionpath.stores.inotify import poll_shared, shared_inotify
+from unionpath.stores.inotify import flush_shared, poll_shared, shared_inotify
 
 _O_PATH: Final = getattr(os, "O_PATH", 0)
 _O_DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
@@ -68,10 +68,11 @@ class LocalStore:
             )
         self._path = os.path.abspath(path)
         self._tree = _Tree(self._path)
-        root = self._tree.root()
+        root = self._tree.open()
         self._real_path = _real_path(root.fd, self._path)
         self._name_max = os.fstatvfs(root.fd).f_namemax or 255
         self._root = LocalDirectory(self._tree, (), root)
+        self._tree.handle = weakref.ref(self._root)
 
     @property
     def capabilities(self) -> Capability:
@@ -116,25 +117,28 @@ class LocalStore:
 
 
 class _Tree:
-    """What the directories of one tree share: its root, by path, identity and descriptor."""
+    """What the directories of one tree share: its root, by path, identity and handle."""
 
-    __slots__ = ("_identity", "_root", "path")
+    __slots__ = ("_identity", "handle", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._identity: tuple[int, int] | None = None
-        self._root: Callable[[], _Descriptor | None] = _none
+        # Not to a descriptor: one that is about to close itself could be had through such a reference.
+        self.handle: Callable[[], LocalDirectory | None] = _none
 
     def root(self) -> _Descriptor:
+        """Give the root's descriptor: that of the root's handle while there is one."""
+        handle = self.handle()
+        return self.open() if handle is None else handle.held()
+
+    def open(self) -> _Descriptor:
         """
-        Give the root's descriptor, the one in use if there is one.
+        Open the root by its path.
 
         Raises:
             OSError (ESTALE): another directory stands there than when it was opened first (E9).
         """
-        held = self._root()
-        if held is not None:
-            return held
         descriptor = _Descriptor(_open_root(self.path))
         found = os.fstat(descriptor.fd)
         identity = (found.st_dev, found.st_ino)
@@ -143,12 +147,11 @@ class _Tree:
                 errno.ESTALE, self.path, hint="the layer's directory was replaced; make a new stack"
             )
         self._identity = identity
-        self._root = weakref.ref(descriptor)
         return descriptor
 
 
 def _none() -> None:
-    """Stand in for a reference to a descriptor that was never opened."""
+    """Stand in for a reference to a handle that was never made."""
 
 
 class _SharedNotifier:
@@ -156,6 +159,9 @@ class _SharedNotifier:
 
     def poll(self) -> None:
         poll_shared()
+
+    def flush(self) -> None:
+        flush_shared()
 
 
 _SHARED_NOTIFIER: Final = _SharedNotifier()
@@ -169,7 +175,7 @@ class _Descriptor:
     something else, in the middle of a call.
     """
 
-    __slots__ = ("__weakref__", "fd")
+    __slots__ = ("fd",)
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -185,6 +191,8 @@ class _Pool:
 
     def __init__(self) -> None:
         self.count = 0
+        self.generation = 0
+        """Counts the forks that led to this process."""
         self._holders: deque[weakref.ref[LocalDirectory]] = deque()
         self._capacity = _descriptor_share()
 
@@ -196,6 +204,11 @@ class _Pool:
             self._release_oldest()
         if len(holders) > 4 * self._capacity:  # most of them long dead
             self._holders = deque(each for each in tuple(holders) if each() is not None)
+
+    def release_all(self) -> None:
+        """Let every holder give its descriptor up."""
+        while self._holders:
+            self._release_oldest()
 
     def _release_oldest(self) -> None:
         try:
@@ -230,9 +243,10 @@ class LocalDirectory:
         self._tree = tree
         self._parts = parts
         self._descriptor = descriptor
-        # A descriptor's read position is shared by all who list through it, so only the first listing
-        # of a handle that nobody else has yet may use it; later ones open their own.
-        self._fresh = fresh
+        # A descriptor's read position is shared by all who list through it, children of a fork included,
+        # so only the first listing of a handle that nobody else has yet may use it; later ones open their
+        # own. What is kept is the process's generation in which the handle was made; -1: not fresh.
+        self._fresh = _POOL.generation if fresh else -1
         if descriptor is not None:
             _POOL.opened(self)
 
@@ -249,16 +263,30 @@ class LocalDirectory:
 
     def release(self) -> None:
         """Give up the descriptor; it is opened again when needed."""
-        self._fresh = False
+        self._fresh = -1
         self._descriptor = None
 
     def _open(self) -> _Descriptor:
-        descriptor = self._tree.root()
-        if self._parts:
-            descriptor = _Descriptor(_open_beneath(descriptor.fd, self._parts))
+        try:
+            descriptor = self._reach()
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise self._placed(error, None) from None
+            _POOL.release_all()  # it may be us who hold them all
+            descriptor = self._reach()
         self._descriptor = descriptor
         _POOL.opened(self)
         return descriptor
+
+    def _reach(self) -> _Descriptor:
+        if not self._parts:
+            return self._tree.open()
+        root = self._tree.root()
+        return _Descriptor(_open_beneath(root.fd, self._parts))
+
+    def held(self) -> _Descriptor:
+        """Give the descriptor, opened again if it was given up."""
+        return self._descriptor or self._open()
 
     def status(self) -> Stat:
         """Stat the directory itself."""
@@ -277,8 +305,8 @@ class LocalDirectory:
         """List the names with their kinds' tags."""
         held = self._descriptor or self._open()
         try:
-            if self._fresh:
-                self._fresh = False
+            if self._fresh == _POOL.generation:
+                self._fresh = -1
                 return _scan(held.fd, tags)
             fd = os.open(".", _OPEN_DIRECTORY, dir_fd=held.fd)
             try:
@@ -415,7 +443,7 @@ def _sees_trusted_xattrs(euid: int) -> bool:
 def _scan(fd: int, tags: Sequence[int]) -> dict[str, int]:
     file_tag, directory_tag = tags[Kind.FILE], tags[Kind.DIRECTORY]
     with os.scandir(fd) as entries:
-        return {
+        found = {
             entry.name: file_tag
             if entry.is_file(follow_symlinks=False)
             else directory_tag
@@ -423,6 +451,10 @@ def _scan(fd: int, tags: Sequence[int]) -> dict[str, int]:
             else tags[_odd_kind(entry)]
             for entry in entries
         }
+    if not found and os.fstat(fd).st_nlink == 0:
+        # The C library takes the kernel's ENOENT for the end of the directory.
+        raise FileNotFoundError(errno.ENOENT, "the directory was removed")
+    return found
 
 
 def _odd_kind(entry: os.DirEntry[str]) -> Kind:
@@ -540,3 +572,11 @@ _openat2: Final = _Openat2()
 @functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
+
+
+def _after_fork_in_child() -> None:
+    _POOL.generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
