@@ -1,4 +1,4 @@
-"""Options, profiles and fixtures that all tests share, and the summary of what the kernel oracle did."""
+"""Options, profiles and fixtures that all tests share, and the summary of what was skipped and why."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 PROFILE = "--hypothesis-profile"
+REASONS = 8
+"""How many lines the reasons of skips may take."""
 SLOW_MACHINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 # No deadlines: on a shared machine they measure the neighbours.
@@ -51,7 +53,8 @@ def _is_wanted(item: pytest.Item, config: pytest.Config) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests compared with a kernel overlay mount: a green run without one proves less."""
+    """Say what a green run did not prove: skips by reason, and what was compared with a kernel mount."""
+    _write_skips(terminalreporter)
     ran = sum(
         "kernel" in report.keywords
         for outcome in ("passed", "failed", "xfailed", "xpassed")
@@ -67,7 +70,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"kernel oracle: {ran} ran, {reasons.total()} skipped{why}")
 
 
-def _reason(report: pytest.TestReport) -> str:
+def _write_skips(reporter: pytest.TerminalReporter) -> None:
+    """Count skips by reason, the most frequent first, in a few lines."""
+    counts = Counter(
+        _reason(report)
+        for report in reporter.getreports("skipped")
+        if isinstance(report, pytest.TestReport | pytest.CollectReport)
+    ).most_common()
+    shown = counts if len(counts) <= REASONS else counts[: REASONS - 1]
+    for reason, count in shown:
+        reporter.write_line(f"skipped: {count:4}: {reason}")
+    if rest := counts[len(shown) :]:
+        tests = sum(count for _, count in rest)
+        reporter.write_line(f"skipped: {tests:4}: {len(rest)} other reasons (-rs gives all)")
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Why a test was skipped, in its own words."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")

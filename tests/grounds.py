@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import pytest
 
 import oracle
-from trees import Alone, Device, Dir, File, Node, Parts, Whiteout, uses_links, uses_specials
-from writers import DiskWriter, MemoryWriter, UPathWriter, Writer
+from trees import Alone, Device, Dir, File, Node, Parts, Whiteout, devices, uses_links, uses_specials
+from writers import DiskWriter, MemoryWriter, UPathWriter, Writer, no_device
 
 if TYPE_CHECKING:
     from unionpath import Layer
@@ -251,14 +251,26 @@ class Ground:
 
     def holds(self, tree: Dir) -> bool:
         """Tell whether a layer of this kind can hold all of the tree."""
-        return (self.links or not uses_links(tree)) and (self.specials or not uses_specials(tree))
+        return self.lacks(tree) is None
+
+    def lacks(self, tree: Dir) -> str | None:
+        """Say what keeps a layer of this kind from holding all of the tree, or None."""
+        if not self.links and uses_links(tree):
+            return f"a {self.id} layer holds no links"
+        if not self.specials and uses_specials(tree):
+            return f"a {self.id} layer holds no special files"
+        if self.writer is not DiskWriter:
+            return None
+        reasons = (no_device(device.major, device.minor) for device in devices(tree))
+        return next((reason for reason in reasons if reason is not None), None)
 
     def require(self, *trees: Dir) -> None:
         """Skip the test, with a reason, where it can't be had or can't hold the trees."""
         if (reason := self.missing()) is not None:
             pytest.skip(reason)
-        if not all(self.holds(tree) for tree in trees):
-            pytest.skip(f"a {self.id} layer holds no links or no special files")
+        for tree in trees:
+            if (reason := self.lacks(tree)) is not None:
+                pytest.skip(reason)
 
     def oracle(self, trees: Sequence[Dir]) -> oracle.Union:
         """Give the model of the union of such layers."""
@@ -268,13 +280,7 @@ class Ground:
 @cache
 def no_devices() -> str | None:
     """Say why whiteouts of the kernel's own kind can't be made here, or None."""
-    with tempfile.TemporaryDirectory() as directory:
-        at = os.path.join(directory, "whiteout")
-        try:
-            os.mknod(at, stat.S_IFCHR, os.makedev(0, 0))
-        except OSError as error:
-            return f"no character device 0:0 can be made here: {error.strerror}"
-        return _no_xattr(directory, "trusted")
+    return no_device(0, 0) or no_trusted_xattrs()
 
 
 @cache
@@ -318,7 +324,10 @@ def _no_xattr(directory: str, space: str) -> str | None:
     try:
         os.setxattr(directory, f"{space}.unionpath.test", b"y")
     except (OSError, AttributeError) as error:
-        return f"no {space} xattr can be set here: {error}"
+        why = (
+            error.strerror if isinstance(error, OSError) else error
+        )  # without the place: one reason, one text
+        return f"no {space} xattr can be set here: {why}"
     return None
 
 

@@ -141,5 +141,11 @@ def uses_links(tree: Dir) -> bool:
     return any(isinstance(_seen(node), Link) for _, node in every(tree))
 
 
+def devices(tree: Dir) -> list[Device]:
+    """List the devices of a layer; making some takes rights."""
+    seen = (_seen(node) for _, node in every(tree))
+    return [node for node in seen if isinstance(node, Device)]
+
+
 def _seen(node: Node) -> Node:
     return node.node if isinstance(node, Alone) else node

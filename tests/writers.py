@@ -6,6 +6,8 @@ import itertools
 import os
 import shutil
 import stat
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -43,6 +45,18 @@ class Writer(Protocol):
 
     def set_xattr(self, parts: Parts, attribute: str, value: bytes | None) -> None:
         """Set or (None) remove an extended attribute."""
+
+
+@cache
+def no_device(major: int, minor: int) -> str | None:
+    """Say why such a character device can't be made on this machine by who runs the tests, or None."""
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            os.mknod(os.path.join(directory, "device"), stat.S_IFCHR, os.makedev(major, minor))
+        except (OSError, AttributeError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            return f"no character device {major}:{minor} can be made here: {why}"
+    return None
 
 
 class DiskWriter:

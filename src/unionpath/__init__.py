@@ -14,6 +14,7 @@ from unionpath.model.errors import MalformedLayerError, UnsupportedOperation
 from unionpath.model.layer import Cache, CacheInfo
 from unionpath.path import UnionPath
 from unionpath.stack import Layer, LayerStack, memory_layer, named_stack
+from unionpath.whiteouts.names import MisspelledMarkerWarning
 
 if TYPE_CHECKING:
     from unionpath.resolve.explain import Explanation, LayerReport, Role
@@ -27,6 +28,7 @@ __all__ = [
     "LayerReport",
     "LayerStack",
     "MalformedLayerError",
+    "MisspelledMarkerWarning",
     "Role",
     "UnionPath",
     "UnsupportedOperation",

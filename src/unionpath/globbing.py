@@ -22,7 +22,7 @@ from functools import lru_cache
 from operator import methodcaller
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from unionpath.model.entry import Kind
+from unionpath.model.entry import KIND_MASK, Kind
 from unionpath.model.text import ROOT, before_children, in_order, split
 
 Match: TypeAlias = Callable[[str], object]
@@ -36,7 +36,6 @@ _BOTH_DONE: Final = _DONE | _DONE_IF_DIRECTORY
 _FIRST_PLACE: Final = 2
 
 _MAGIC: Final = re.compile(r"[*?[]")
-_KIND_MASK: Final = 7
 _DIRECTORY: Final = int(Kind.DIRECTORY)
 _SYMLINK: Final = int(Kind.SYMLINK)
 
@@ -283,7 +282,7 @@ def _listed(tree: Tree, path: str, moves: _Moves, follow_links: bool) -> Iterato
     before = before_children(path)
     reached = _reached(listing, moves, follow_links)
     for name in sorted(reached):
-        child, after, kind = before + name, reached[name], listing[name] & _KIND_MASK
+        child, after, kind = before + name, reached[name], listing[name] & KIND_MASK
         if kind != _DIRECTORY and after != _DONE:
             after = _settle(tree, child, kind, after)
         yield child, kind, after
@@ -307,7 +306,7 @@ def _reached(listing: Mapping[str, int], moves: _Moves, follow_links: bool) -> d
             reached[name] = reached.get(name, 0) | after
     if moves.descent:
         below = (_DIRECTORY, _SYMLINK) if follow_links else (_DIRECTORY,)
-        for name in [name for name, code in listing.items() if code & _KIND_MASK in below]:
+        for name in [name for name, code in listing.items() if code & KIND_MASK in below]:
             reached[name] = reached.get(name, 0) | moves.descent
     return reached
 

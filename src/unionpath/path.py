@@ -44,7 +44,7 @@ from upath.types import ReadablePath, WritablePath
 from unionpath import globbing
 from unionpath.copying import copy_to_host
 from unionpath.fileio import decode, parse_arguments, wrap
-from unionpath.model.entry import Kind, Stat
+from unionpath.model.entry import KIND_MASK, Kind, Stat
 from unionpath.model.errors import UnsupportedOperation, oserror
 from unionpath.model.text import (
     before_children,
@@ -81,7 +81,6 @@ _Target = TypeVar("_Target", bound="WritablePath | Path")
 _PathT = TypeVar("_PathT", bound="UnionPath")
 _Details = ParamSpec("_Details")
 
-_KIND_MASK: Final = 7
 _FILE: Final = int(Kind.FILE)
 _DIRECTORY: Final = int(Kind.DIRECTORY)
 _SYMLINK: Final = int(Kind.SYMLINK)
@@ -770,14 +769,14 @@ class UnionPath(ReadablePath, WritablePath):
         if not self._plain:
             for text, code in found:
                 path = self.with_segments(text)
-                path._info = code & _KIND_MASK
+                path._info = code & KIND_MASK
                 yield path
             return
         for text, code in found:
             path = _new(cls)
             path._stack = stack
             path._text = text
-            path._info = code & _KIND_MASK
+            path._info = code & KIND_MASK
             yield path
 
     @override
@@ -817,10 +816,10 @@ class UnionPath(ReadablePath, WritablePath):
     def _split_listing(self, text: str, follow: bool) -> tuple[list[str], list[str]]:
         """Divide the names in a directory in those of directories and others."""
         listing = self._stack.resolver.listing(text, passing=True)
-        inner = {name for name, code in listing.items() if code & _KIND_MASK == _DIRECTORY}
+        inner = {name for name, code in listing.items() if code & KIND_MASK == _DIRECTORY}
         if follow:
             before = before_children(text)
-            links = [name for name, code in listing.items() if code & _KIND_MASK == _SYMLINK]
+            links = [name for name, code in listing.items() if code & KIND_MASK == _SYMLINK]
             inner.update(name for name in links if self._derive(before + name)._leads_to_directory())
         if not inner:
             return [], list(listing)
@@ -868,6 +867,11 @@ class UnionPath(ReadablePath, WritablePath):
         return self.glob(anywhere, case_sensitive=case_sensitive, recurse_symlinks=recurse_symlinks)
 
     # --- where it comes from -----------------------------------------------------------------------
+
+    @property
+    def stack(self) -> LayerStack:
+        """The stack it is a path of."""
+        return self._stack
 
     @property
     def layer(self) -> Layer:
@@ -1194,10 +1198,10 @@ def _check_distinct(source: UnionPath, target: WritablePath | Path) -> None:
 def _register_with_pathlib() -> None:
     """Make the standard library's own, private base classes (3.14) know the class, where they exist."""
     if sys.version_info >= (3, 14):
-        import pathlib.types
+        import pathlib.types as abstract
 
         for name in ("_ReadablePath", "_WritablePath"):
-            base = getattr(pathlib.types, name, None)
+            base = getattr(abstract, name, None)
             if base is not None:
                 base.register(UnionPath)
 

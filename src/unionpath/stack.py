@@ -83,6 +83,11 @@ class Layer:
             raise TypeError("this is a Layer already; use it as it is")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"a layer's name is a str, not {type(name).__name__}")
+        for option, value in (("userxattr", userxattr), ("immutable", immutable)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{option}= is True or False, not {value!r}")
+        if workdir is not None and not isinstance(os.fspath(workdir), str):
+            raise TypeError(f"workdir= is a path given as str, not {workdir!r}")
         self._root = parse_parts(root)
         self._at = parse_parts(at)
         self._store, self._format = open_tree(source, self._root, self._at, whiteouts, userxattr=userxattr)
@@ -91,7 +96,7 @@ class Layer:
         self._name = name
         self._whiteouts: WhiteoutName = whiteouts
         self._userxattr = userxattr
-        self._immutable = bool(immutable)
+        self._immutable = immutable
         self._workdir = None if workdir is None else os.path.abspath(workdir)
 
     @property
@@ -113,6 +118,26 @@ class Layer:
     def format(self) -> WhiteoutFormat:
         """How its whiteouts are written."""
         return self._format
+
+    @property
+    def whiteouts(self) -> WhiteoutName:
+        """The word that picked the format."""
+        return self._whiteouts
+
+    @property
+    def userxattr(self) -> bool:
+        """Whether an `overlayfs` layer's attributes are in the `user.` namespace."""
+        return self._userxattr
+
+    @property
+    def root(self) -> str:
+        """The part of the source that is shown."""
+        return show_parts(self._root)
+
+    @property
+    def at(self) -> str:
+        """The prefix under which it is shown."""
+        return show_parts(self._at)
 
     @property
     def immutable(self) -> bool:
@@ -292,6 +317,26 @@ class LayerStack:
     def name(self) -> str | None:
         """The name in `union://NAME/…`."""
         return self._name
+
+    @property
+    def rename_dir(self) -> RenameDir:
+        """How a directory that comes from a lower is renamed (R4)."""
+        return self._rename_dir
+
+    @property
+    def on_layer_error(self) -> OnLayerError:
+        """What becomes of a layer's fault (L8)."""
+        return self._on_layer_error
+
+    @property
+    def durability(self) -> Durability:
+        """How much is synced before a change counts as done (E7)."""
+        return self._durability
+
+    @property
+    def cache(self) -> Cache:
+        """How much is remembered."""
+        return self._cache or Cache()
 
     @property
     def case(self) -> Case:

@@ -22,7 +22,8 @@ from trees import Device, Dir, Fifo, File, Link, Node, Parts, every
 from unionpath.model.entry import Kind, kind_of
 from unionpath.model.errors import is_absence
 from unionpath.model.store import Capability, Directory, Store, Watch
-from writers import Writer
+from unionpath.model.writable import WritableDirectory
+from writers import Writer, no_device
 
 TAGS = (10, 11, 12, 13, 14, 15, 16)
 """What a caller may want for the kinds; unlike the kinds, lest a store mistakes one for the other."""
@@ -34,6 +35,8 @@ KINDS = {
     Device: Kind.CHAR_DEVICE,
 }
 BIG = bytes(range(256)) * 1024
+WRITING = {name for name in vars(WritableDirectory) if not name.startswith("_")} - {"child"}
+"""The methods that only a store with `WRITABLE` has."""
 
 PLAIN: dict[str, Node] = {
     "file": File(b"data\n", 0o640),
@@ -127,6 +130,8 @@ class StoreContract:
 
     holds: ClassVar[frozenset[str]] = frozenset()
     """What the ground can hold besides files and directories; the keys of `MORE`."""
+    on_disk: ClassVar[bool] = False
+    """Special files are put down on this machine's file system, where making a device takes rights."""
 
     def put_down(self, tree: Dir, tmp_path: Path) -> Ground:
         """Put a tree down and open a store on it."""
@@ -137,6 +142,8 @@ class StoreContract:
         entries = dict(PLAIN)
         for what in sorted(self.holds):
             entries.update(MORE[what])
+        if self.no_device() is not None:
+            entries = {name: node for name, node in entries.items() if not isinstance(node, Device)}
         return Dir(entries)
 
     @pytest.fixture
@@ -151,12 +158,22 @@ class StoreContract:
         if what not in self.holds:
             pytest.skip(f"the ground holds no {what}")
 
+    def no_device(self) -> str | None:
+        """Say why the ground holds no device here, or None."""
+        device = Device()
+        return no_device(device.major, device.minor) if self.on_disk else None
+
     # The store itself.
 
     def test_capabilities_say_what_the_ground_can_hold(self, ground: Ground) -> None:
         flags = ground.store.capabilities
         assert ("links" in self.holds) == (Capability.SYMLINKS in flags)
         assert ("specials" in self.holds) == (Capability.SPECIALS in flags)
+
+    def test_whoever_is_writable_says_so_and_nobody_else_can_write(self, ground: Ground) -> None:
+        expected = WRITING if Capability.WRITABLE in ground.store.capabilities else set[str]()
+        for directory in (ground.store.root(), ground.top, ground.top.child("dir")):
+            assert expected == {name for name in WRITING if hasattr(directory, name)}
 
     def test_identity_hashes_and_equals_itself(self, ground: Ground) -> None:
         assert ground.store.identity == ground.store.identity
@@ -372,6 +389,8 @@ class StoreContract:
     def test_a_device_is_not_opened(self, top: Directory, ask: Ask) -> None:
         """Nothing outside a layer's root can be reached through it."""
         self.need("specials")
+        if (reason := self.no_device()) is not None:
+            pytest.skip(reason)
         assert errno.EACCES == errno_of(ask, top, "null")
 
     # Extended attributes.

@@ -12,6 +12,7 @@ from writers import DiskWriter
 
 class TestLocal(StoreContract):
     holds = frozenset({"links", "specials", "bytes"})
+    on_disk = True
 
     def put_down(self, tree: Dir, tmp_path: Path) -> Ground:
         (tmp_path / "root").mkdir()

@@ -10,7 +10,7 @@ from unionpath.model.store import Store
 from unionpath.model.whiteout import WhiteoutFormat
 from unionpath.whiteouts.names import oci
 
-pytestmark = pytest.mark.filterwarnings("ignore::unionpath.whiteouts.names.MisspelledMarkerWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::unionpath.MisspelledMarkerWarning")
 
 
 class OciContract(BesideContract):

@@ -24,6 +24,7 @@ class TestPrefixed(StoreContract):
 
 class TestSubtree(StoreContract):
     holds = frozenset({"links", "specials", "bytes"})
+    on_disk = True
 
     def put_down(self, tree: Dir, tmp_path: Path) -> Ground:
         (tmp_path / "a" / "b").mkdir(parents=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from grounds import BY_ID, no_devices, no_trusted_xattrs, no_user_xattrs
+from grounds import BY_ID, no_trusted_xattrs, no_user_xattrs
 from trees import Device, Dir, File, Whiteout
 from unions import Builder
 from views import refusal
@@ -42,10 +42,15 @@ def lay(directory: Path, top: dict[str, bytes], **options: object) -> LayerStack
     return LayerStack([Layer(directory / "top", **options), directory / "lower"])  # type: ignore[arg-type]  # any option
 
 
+def require_xattrs(*, user: bool) -> None:
+    """Skip, with the reason, where a kernel mark of this namespace can't be set."""
+    if (reason := no_user_xattrs() if user else no_trusted_xattrs()) is not None:
+        pytest.skip(reason)
+
+
 def set_trusted(path: Path, attribute: str, value: bytes) -> None:
     """Set a kernel mark, or skip."""
-    if (reason := no_trusted_xattrs()) is not None:
-        pytest.skip(reason)
+    require_xattrs(user=False)
     os.setxattr(path, f"trusted.overlay.{attribute}", value)
 
 
@@ -64,8 +69,8 @@ def test_every_format_hides_and_makes_opaque(union: Builder) -> None:
 @pytest.mark.parametrize("userxattr", [False, True], ids=["trusted", "user"])
 def test_a_layer_reads_one_xattr_namespace(tmp_path: Path, userxattr: bool) -> None:
     """Namespace `trusted.` or `user.`, exactly one per layer."""
-    if (reason := no_trusted_xattrs() or no_user_xattrs()) is not None:
-        pytest.skip(reason)
+    require_xattrs(user=False)
+    require_xattrs(user=True)
     with lay(tmp_path, {"d/n": b"", "a": b""}, whiteouts="overlayfs", userxattr=userxattr) as stack:
         other = "trusted" if userxattr else "user"
         os.setxattr(tmp_path / "top/d", f"{other}.overlay.opaque", b"y")
@@ -82,12 +87,15 @@ def test_a_layer_reads_one_xattr_namespace(tmp_path: Path, userxattr: bool) -> N
 
 
 @pytest.mark.rule("M1")
-def test_only_an_empty_file_is_an_xattr_whiteout(tmp_path: Path) -> None:
+@pytest.mark.parametrize("userxattr", [False, True], ids=["trusted", "user"])
+def test_only_an_empty_file_is_an_xattr_whiteout(tmp_path: Path, userxattr: bool) -> None:
     """A zero-size file with xattr `overlay.whiteout`: a file with content, or a directory, is none."""
-    with lay(tmp_path, {"a": b"0", "d/z": b"0"}, whiteouts="overlayfs") as stack:
-        set_trusted(tmp_path / "top", "opaque", b"x")
-        set_trusted(tmp_path / "top/a", "whiteout", b"y")
-        set_trusted(tmp_path / "top/d", "whiteout", b"y")
+    require_xattrs(user=userxattr)
+    space = "user" if userxattr else "trusted"
+    with lay(tmp_path, {"a": b"0", "d/z": b"0"}, whiteouts="overlayfs", userxattr=userxattr) as stack:
+        os.setxattr(tmp_path / "top", f"{space}.overlay.opaque", b"x")
+        os.setxattr(tmp_path / "top/a", f"{space}.overlay.whiteout", b"y")
+        os.setxattr(tmp_path / "top/d", f"{space}.overlay.whiteout", b"y")
         assert ["a", "d"] == names(stack.root)
         assert b"0" == (stack / "a").read_bytes()
         assert ["x", "y", "z"] == names(stack / "d")
@@ -96,8 +104,9 @@ def test_only_an_empty_file_is_an_xattr_whiteout(tmp_path: Path) -> None:
 @pytest.mark.rule("M1")
 def test_formats_do_not_mix(tmp_path: Path) -> None:
     """A layer has one format: other formats' markers are ordinary names there."""
+    require_xattrs(user=True)
     top = {".wh.a": b"", "d/.wh..wh..opq": b"", "d/.wh.x": b""}
-    with lay(tmp_path, top, whiteouts="overlayfs") as stack:
+    with lay(tmp_path, top, whiteouts="overlayfs", userxattr=True) as stack:
         assert [".wh.a", "a", "d"] == names(stack.root)
         assert [".wh..wh..opq", ".wh.x", "x", "y"] == names(stack / "d")
 
@@ -310,8 +319,6 @@ def test_an_opaque_root(union: Builder) -> None:
 @pytest.mark.parametrize("kind", ["local-oci", "local-unionfs", "local-table", "memory-oci", "memory-table"])
 def test_a_foreign_whiteout_is_listed_if_it_stats(tmp_path: Path, kind: str) -> None:
     """A character device 0:0 in a layer that isn't `overlayfs` is listed only if it stats."""
-    if (reason := no_devices()) is not None:
-        pytest.skip(reason)
     builder = Builder(BY_ID[kind], tmp_path, 0)
     root = builder(Dir({"dev": Device(0, 0), "f": File()}), Dir({"dev": File()}))
     assert [name for name in ("dev", "f") if (root / name).exists()] == names(root)

@@ -464,6 +464,21 @@ class TestOpen:
         with (pair.root / "fifo").open("rb", 0) as file:
             assert not file.read(1)
 
+    @pytest.mark.rule("C7")
+    def test_a_fifo_whose_writer_is_silent_is_eagain(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        path = LayerStack([tmp_path]) / "fifo"
+        writer = os.open(tmp_path / "fifo", os.O_RDWR)
+        try:
+            for read in (path.read_bytes, path.read_text):
+                with pytest.raises(BlockingIOError) as caught:
+                    read()
+                assert errno.EAGAIN == caught.value.errno
+            with path.open("rb", 0) as file:
+                assert file.read(1) is None
+        finally:
+            os.close(writer)
+
 
 class TestReadText:
     encodings = st.sampled_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import gc
 import os
 import pickle
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from unionpath import Cache, Layer, LayerStack, memory_layer
+from unionpath import Cache, Layer, LayerStack, UnsupportedOperation, memory_layer
 from unionpath.model.entry import Kind
 from unionpath.stack import named_stack
 from unionpath.stores.memory import MemoryStore
@@ -42,6 +43,19 @@ VARIANTS: list[Callable[[Path], Layer]] = [
 
 
 class TestLayer:
+    @pytest.mark.rule("E3")
+    def test_marks_that_only_root_can_read(self, dirs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("unionpath.opener.can_read_trusted_xattrs", lambda: False)
+        with pytest.raises(PermissionError, match="userxattr=True") as caught:
+            Layer(dirs[0], whiteouts="overlayfs")
+        assert (errno.EPERM, str(dirs[0])) == (caught.value.errno, caught.value.filename)
+        assert Layer(dirs[0], whiteouts="overlayfs", userxattr=True).format.name == "overlayfs"
+
+    def test_a_system_without_dir_fd(self, dirs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "supports_dir_fd", set[object]())
+        with pytest.raises(UnsupportedOperation, match="UPath"):
+            Layer(dirs[0])
+
     def test_equal_by_what_it_shows(self, dirs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
         one = Layer(dirs[0])
         monkeypatch.chdir(dirs[1])

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from errno import errorcode
 from typing import Final, TypeAlias
 
+from unionpath.cli.accounts import account_name
 from unionpath.cli.failures import Failure
 from unionpath.cli.look import Item, Listing, Node
-from unionpath.cli.people import group_name, owner_name
 from unionpath.cli.spelling import text_fields
 from unionpath.model.entry import Kind
 from unionpath.resolve.explain import Explanation
@@ -67,7 +67,8 @@ def explanation(found: Explanation) -> Fields:
         **text_fields("path", found.path),
         **text_fields("real_path", found.real_path),
         "kind": _kind(found.kind),
-        **(_text_or_none("provider", found.provider)),
+        **_text_or_none("provider", found.provider),
+        **_text_or_none("obstacle", found.obstacle),
         "layers": [
             {
                 **text_fields("layer", report.layer),
@@ -97,8 +98,8 @@ def item(found: Item, layers: Sequence[str], *, by_name: bool = False) -> Fields
             "size": status.st_size,
             "uid": status.st_uid,
             "gid": status.st_gid,
-            "owner": owner_name(status.st_uid),
-            "group": group_name(status.st_gid),
+            "owner": account_name("user", status.st_uid),
+            "group": account_name("group", status.st_gid),
             "nlink": status.st_nlink,
             "ino": status.st_ino,
             "atime_ns": status.st_atime_ns,

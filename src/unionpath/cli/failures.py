@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from unionpath.cli.spelling import escaped, shown
 from unionpath.path import UnionPath
+from unionpath.stack import Layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,22 @@ class BadUnionError(click.ClickException):
 
 
 @contextmanager
-def building(place: str) -> Generator[None]:
-    """Turn what layers and stacks refuse into a `BadUnionError` that begins with `place`."""
+def building(place: str, called: Iterable[tuple[str, Layer]] = ()) -> Generator[None]:
+    """
+    Turn what layers and stacks refuse into a `BadUnionError` that begins with `place`.
+
+    `called`: the layers in the stack's order, each with the user's own words for it; they stand for the
+    layer's `repr`.
+    """
     try:
         yield
     except OSError as error:
         raise BadUnionError(_with_file(f"{place}: {error.strerror or error}", error)) from error
     except (TypeError, ValueError, ImportError) as error:
-        raise BadUnionError(f"{place}: {error}") from error
+        message = str(error)
+        for words, layer in called:
+            message = message.replace(repr(layer), words, 1)
+        raise BadUnionError(f"{place}: {message}") from error
 
 
 def complain(line: str) -> None:

@@ -10,13 +10,13 @@ import stat as _stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import TypeAlias
 
+from unionpath.cli.accounts import account_name
 from unionpath.cli.look import Item, Node
 from unionpath.cli.spelling import escaped, shown, width
-from unionpath.model.entry import Kind
-from unionpath.resolve.explain import Explanation, LayerReport, Role
+from unionpath.model.entry import KIND_WORDS, Kind
+from unionpath.resolve.explain import Explanation, LayerReport, Role, outcome
 
 Line: TypeAlias = list[tuple[str, str]]
 """Pieces of text, each with its style; an empty style is the terminal's own."""
@@ -35,15 +35,6 @@ class Guides:
 LINES = Guides("├── ", "└── ", "│   ", "    ")
 ASCII = Guides("|-- ", "`-- ", "|   ", "    ")
 
-KIND_WORDS = {
-    Kind.FILE: "file",
-    Kind.DIRECTORY: "directory",
-    Kind.SYMLINK: "symbolic link",
-    Kind.FIFO: "FIFO",
-    Kind.SOCKET: "socket",
-    Kind.CHAR_DEVICE: "character device",
-    Kind.BLOCK_DEVICE: "block device",
-}
 _KIND_STYLES = {
     Kind.FILE: "",
     Kind.DIRECTORY: "bold blue",
@@ -89,8 +80,8 @@ def long_lines(items: Sequence[Item], layers: Sequence[str], *, as_paths: bool =
         status, (layer, *_merged) = item.status, item.layers
         cells = [
             _stat.filemode(status.st_mode),
-            owner_name(status.st_uid) or str(status.st_uid),
-            group_name(status.st_gid) or str(status.st_gid),
+            account_name("user", status.st_uid) or str(status.st_uid),
+            account_name("group", status.st_gid) or str(status.st_gid),
             str(status.st_size),
             moment(status.st_mtime_ns)[:16],
         ]
@@ -176,8 +167,8 @@ def status_lines(item: Item, layers: Sequence[str]) -> Iterator[Line]:
         "kind": KIND_WORDS[item.kind],
         "size": f"{status.st_size} bytes",
         "mode": f"{_stat.filemode(status.st_mode)} ({_stat.S_IMODE(status.st_mode):04o})",
-        "owner": _with_number(owner_name(status.st_uid), status.st_uid),
-        "group": _with_number(group_name(status.st_gid), status.st_gid),
+        "owner": _with_number(account_name("user", status.st_uid), status.st_uid),
+        "group": _with_number(account_name("group", status.st_gid), status.st_gid),
         "links": str(status.st_nlink),
         "inode": str(status.st_ino),
         "accessed": moment(status.st_atime_ns),
@@ -201,9 +192,7 @@ def explanation_lines(explanation: Explanation) -> Iterator[Line]:
     """Give what a path shows and why: a line for the outcome, and one for each layer's part in it."""
     path, real_path = explanation.path, explanation.real_path
     arrow = "" if real_path == path else f" -> {shown(real_path)}"
-    what = "nothing" if explanation.kind is None else KIND_WORDS[explanation.kind]
-    source = "" if explanation.provider is None else f", from {escaped(explanation.provider)}"
-    yield [(shown(path), "bold"), (f"{arrow}: {what}{source}", "")]
+    yield [(shown(path), "bold"), (f"{arrow}: {escaped(outcome(explanation))}", "")]
     rows = [(_part(report), _reason(report)) for report in explanation.layers]
     for line in _aligned(rows):
         yield [("  ", ""), *line]
@@ -244,25 +233,3 @@ def moment(nanoseconds: int) -> str:
         return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
     except (OverflowError, OSError, ValueError):
         return f"{seconds} s"
-
-
-@lru_cache(maxsize=1024)
-def owner_name(number: int) -> str | None:
-    """Name a user, in the words of this machine; None if it has none."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(number).pw_name
-    except (ImportError, KeyError, OverflowError):
-        return None
-
-
-@lru_cache(maxsize=1024)
-def group_name(number: int) -> str | None:
-    """Name a group, in the words of this machine; None if it has none."""
-    try:
-        import grp
-
-        return grp.getgrgid(number).gr_name
-    except (ImportError, KeyError, OverflowError):
-        return None

@@ -20,7 +20,7 @@ from typing import Literal, TypedDict, cast
 from unionpath.cli.failures import BadUnionError, building
 from unionpath.cli.spelling import shown
 from unionpath.model.layer import Cache
-from unionpath.opener import WhiteoutName
+from unionpath.opener import WhiteoutName, is_local_path
 from unionpath.stack import Case, Durability, Layer, LayerStack, OnLayerError, RenameDir
 
 
@@ -107,13 +107,16 @@ def read_stack_file(file: str) -> LayerStack:
         with building(f"{place}: cache"):
             cache = Cache(**cast("_CacheOptions", _checked(table["cache"], _CACHE, f"{place}: cache")))
     options = cast("_StackOptions", {key: table[key] for key in _OPTIONS if key in table})
-    with building(place):
+    called = [(f"lower[{number}] {shown(each.name)}", each) for number, each in enumerate(lowers, start=1)]
+    if upper is not None:
+        called.insert(0, (f"upper {shown(upper.name)}", upper))
+    with building(place, called):
         return LayerStack(lowers, upper=upper, cache=cache, **options)
 
 
 def as_layer(source: str, options: _LayerOptions, base: Path) -> Layer:
     """Open a layer; a relative directory is relative to `base`, a URL is what it is."""
-    place = source if "://" in source or "::" in source or not source else str(base / source)
+    place = str(base / source) if source and is_local_path(source) else source
     options.setdefault("name", source)
     return Layer(place, **options)
 

@@ -101,7 +101,10 @@ def open_stack(wish: Wish) -> LayerStack:
         )
     lowers = [_layer("--lower", each) for each in wish.lowers]
     upper = None if wish.upper is None else _layer("--upper", wish.upper)
-    with building("these layers"):
+    called = [(f"--lower {shown(each.name)}", each) for each in lowers]
+    if upper is not None:
+        called.insert(0, (f"--upper {shown(upper.name)}", upper))
+    with building("these layers", called):
         return LayerStack(lowers, upper=upper)
 
 

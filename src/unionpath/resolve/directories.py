@@ -12,7 +12,7 @@ import errno
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from unionpath.model.entry import KIND_BITS, Kind, Stat, kind_of
+from unionpath.model.entry import KIND_BITS, KIND_MASK, Kind, Stat, kind_of
 from unionpath.model.errors import is_absence
 from unionpath.model.layer import Cache, LayerView
 from unionpath.model.parts import encoded_length
@@ -20,7 +20,7 @@ from unionpath.model.store import Capability
 from unionpath.model.whiteout import Listing
 from unionpath.resolve.index import Ear, Index, Node, WholeLayerEar
 from unionpath.resolve.probing import Prober, gone
-from unionpath.resolve.readdir import KIND_MASK, Fold, codes_of, merge
+from unionpath.resolve.readdir import Fold, codes_of, merge
 from unionpath.resolve.resolution import LayerFault, Raced, Source
 
 _DIRECTORY = int(Kind.DIRECTORY)

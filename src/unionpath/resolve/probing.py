@@ -141,9 +141,7 @@ class Prober:
         try:
             return self._formats[index].probe(directory, name)
         except OSError as error:
-            # A name that this layer can't hold may still be in another, as the kernel sees it (L10).
-            if error.errno != errno.ENAMETOOLONG:
-                self.fault(index, error)
+            self.fault(index, error)
             return Mark.ABSENT
 
     def fault(self, layer: int, error: OSError) -> None:

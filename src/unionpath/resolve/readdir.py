@@ -12,11 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from sys import intern
 from typing import NamedTuple
 
-from unionpath.model.entry import KIND_BITS, Kind
+from unionpath.model.entry import KIND_BITS, KIND_MASK, Kind
 from unionpath.model.whiteout import Listing
 
-KIND_MASK = (1 << KIND_BITS) - 1
-"""`code & KIND_MASK` is the `Kind`, `code >> KIND_BITS` the layer that provides the name."""
 _DIRECTORY = int(Kind.DIRECTORY)
 
 Fold = Callable[[str], str]

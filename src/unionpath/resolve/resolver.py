@@ -14,17 +14,17 @@ from collections.abc import Callable, Sequence
 from io import RawIOBase
 from typing import TypeVar
 
-from unionpath.model.entry import KIND_BITS, Kind, Stat, kind_of
+from unionpath.model.entry import KIND_BITS, KIND_MASK, Kind, Stat, kind_of
 from unionpath.model.errors import oserror
 from unionpath.model.layer import Cache, CacheInfo, LayerView
 from unionpath.model.parts import check_text, show_parts
-from unionpath.model.store import Notifier
+from unionpath.model.store import WHY_NOT_OPENED, Notifier
 from unionpath.model.whiteout import Mark, Present
 from unionpath.resolve.directories import Directories, Place
 from unionpath.resolve.index import Index, Node
 from unionpath.resolve.lookup import Lookup, raised, readlink
 from unionpath.resolve.probing import Prober
-from unionpath.resolve.readdir import KIND_MASK, Fold
+from unionpath.resolve.readdir import Fold
 from unionpath.resolve.resolution import LayerFault, Raced, Resolution, Source
 
 _DIRECTORY = int(Kind.DIRECTORY)
@@ -335,8 +335,8 @@ class Resolver:
 
     def _with_data(self, path: str, use: Callable[[Source, str], _T]) -> _T:
         found = self._must(self._lookup.resolve(path, follow=True), path)
-        if found.kind in _UNREADABLE:
-            raise oserror(_UNREADABLE[found.kind], path)
+        if found.kind not in _READABLE:
+            raise oserror(WHY_NOT_OPENED[found.kind], path)
         source, name = (found.layer, found.holder), found.name
         if not self._plain_files[found.layer] and found.kind is Kind.FILE:
             below = tuple(each for each in found.beside if each[0] >= found.layer)
@@ -415,13 +415,7 @@ def _lacks(node: Node, name: str) -> bool:
     return False
 
 
-_UNREADABLE = {
-    Kind.DIRECTORY: errno.EISDIR,
-    Kind.SOCKET: errno.ENXIO,
-    # What a device node reaches lies outside the layer (L11): as on a mount with `nodev` (mount(8)).
-    Kind.CHAR_DEVICE: errno.EACCES,
-    Kind.BLOCK_DEVICE: errno.EACCES,
-}
+_READABLE = (Kind.FILE, Kind.FIFO)
 _DOTS = frozenset(("", ".", ".."))
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR))
 

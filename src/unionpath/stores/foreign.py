@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from unionpath.model.errors import oserror
+from unionpath.model.store import Listener, Watch
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -89,6 +90,24 @@ def _http_status(error: Exception) -> int:
         if isinstance(status, int):
             return status
     return 0
+
+
+class ForeignDirectory:
+    """What all directories of somebody else's have in common: no extended attributes and no watches."""
+
+    __slots__ = ()
+
+    def getxattr(self, name: str | None, attribute: str) -> bytes | None:
+        """None: there are no extended attributes."""
+        return None
+
+    def listxattr(self, name: str | None) -> list[str]:
+        """Nothing: there are no extended attributes."""
+        return []
+
+    def watch(self, listener: Listener, *, contents: bool = False) -> Watch | None:
+        """None: there are no watches."""
+        return None
 
 
 class OtherFile(Protocol):

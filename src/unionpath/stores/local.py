@@ -38,12 +38,7 @@ _OPEN_DIRECTORY: Final = os.O_RDONLY | _O_DIRECTORY | _O_NOFOLLOW | _O_CLOEXEC
 _OPEN_FILE: Final = os.O_RDONLY | _O_NOFOLLOW | _O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
 
 _CAPABILITIES: Final = (
-    Capability.SYMLINKS
-    | Capability.HARDLINKS
-    | Capability.SPECIALS
-    | Capability.MODES
-    | Capability.OWNERS
-    | Capability.TIMES
+    Capability.POSIX
     | Capability.DESCRIPTORS
     | (Capability.XATTRS | Capability.WATCHABLE if sys.platform.startswith("linux") else Capability.NONE)
 )

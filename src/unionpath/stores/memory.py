@@ -19,7 +19,8 @@ from typing import Final, NoReturn
 from unionpath.model.entry import Kind, Stat
 from unionpath.model.errors import oserror
 from unionpath.model.parts import Parts, check_text, encoded_length, show_parts
-from unionpath.model.store import Capability, Listener, Watch
+from unionpath.model.store import WHY_NOT_OPENED, Capability, Listener, Watch
+from unionpath.model.writable import WritableDirectory
 from unionpath.stores.memory_inodes import (
     Change,
     DirectoryInode,
@@ -39,16 +40,7 @@ NAME_MAX: Final = 255
 TARGET_MAX: Final = 4095
 """The most bytes that the target of a symbolic link may have (S2)."""
 
-_CAPABILITIES: Final = (
-    Capability.SYMLINKS
-    | Capability.HARDLINKS
-    | Capability.SPECIALS
-    | Capability.MODES
-    | Capability.OWNERS
-    | Capability.TIMES
-    | Capability.XATTRS
-    | Capability.WATCHABLE
-)
+_CAPABILITIES: Final = Capability.POSIX | Capability.XATTRS | Capability.WATCHABLE | Capability.WRITABLE
 
 
 class MemoryStore:
@@ -120,7 +112,8 @@ class MemoryStore:
         """Fill a store that was made without `__init__` from what `__getstate__` gave."""
         self._volume = Volume(new_device())
         self._volume.last_ino = max(row[0] for row in state)
-        self._root = MemoryDirectory(self, self._volume, load(state), ())
+        root, self._volume.hard_links = load(state)
+        self._root = MemoryDirectory(self, self._volume, root, ())
 
     @classmethod
     def from_state(cls, state: MemoryState) -> MemoryStore:
@@ -217,7 +210,7 @@ class MemoryDirectory:
         """
         return self._volume.watch(self.inode, listener, contents)
 
-    # Writing. Every method is complete or has changed nothing; EINVAL for a name that no directory can hold.
+    # What `WritableDirectory` asks for; also EINVAL for a name that no directory can hold.
 
     def create(self, name: str, data: bytes = b"", permissions: int = 0o644) -> None:
         """
@@ -285,21 +278,23 @@ class MemoryDirectory:
         with Change(self._volume) as change:
             self._add(name, make_node(kind, self._fresh(name, permissions, change), rdev), change)
 
-    def link(self, name: str, source_directory: MemoryDirectory, source_name: str) -> None:
+    def link(self, name: str, source_directory: WritableDirectory, source_name: str) -> None:
         """
         Give the object `source_name` of `source_directory` a further name here; raises as `create`.
 
         Raises:
             OSError (EXDEV): of another store. PermissionError (EPERM): a directory (C8).
         """
-        with self._changing(source_directory, source_name, name) as change:
-            inode = source_directory._find(source_name)
+        source = self._same_store(source_directory, source_name, name)
+        with Change(self._volume) as change:
+            inode = source._find(source_name)
             self._check_new(name)
             if isinstance(inode, DirectoryInode):
-                raise oserror(errno.EPERM, source_directory.place(source_name), self.place(name))
+                raise oserror(errno.EPERM, source.place(source_name), self.place(name))
             inode.nlink += 1
-            change.attributes(inode, source_directory.inode, source_name)
+            change.attributes(inode, source.inode, source_name)
             self._add(name, inode, change)
+            self._volume.linked(inode, (source.inode, source_name), (self.inode, name))
 
     def unlink(self, name: str) -> None:
         """
@@ -329,7 +324,7 @@ class MemoryDirectory:
             self._drop(name, inode, change)
             change.names(self.inode, name)
 
-    def rename(self, name: str, target_directory: MemoryDirectory, target_name: str) -> None:
+    def rename(self, name: str, target_directory: WritableDirectory, target_name: str) -> None:
         """
         Move an object in one step, replacing what the target name had, as the system call does (R1, R2).
 
@@ -337,18 +332,19 @@ class MemoryDirectory:
             OSError (EXDEV): to another store; (EINVAL): a directory into its own subtree;
                 (ENOTEMPTY): onto a directory with names. (EISDIR, ENOTDIR): file onto directory, the reverse.
         """
-        with self._changing(target_directory, target_name, name) as change:
+        target = self._same_store(target_directory, target_name, name)
+        with Change(self._volume) as change:
             inode = self._find(name)
-            target_directory._check_alive(target_name)
-            replaced = target_directory.inode.children.get(target_name)
+            target._check_alive(target_name)
+            replaced = target.inode.children.get(target_name)
             if replaced is inode:
                 return
-            problem = _rename_problem(self.inode, inode, target_directory.inode, replaced)
+            problem = _rename_problem(self.inode, inode, target.inode, replaced)
             if problem:
-                raise oserror(problem, self.place(name), target_directory.place(target_name))
+                raise oserror(problem, self.place(name), target.place(target_name))
             if replaced is not None:
-                target_directory._drop(target_name, replaced, change)
-            self._move(name, inode, target_directory, target_name, change)
+                target._drop(target_name, replaced, change)
+            self._move(name, inode, target, target_name, change)
 
     def chmod(self, name: str | None, permissions: int) -> None:
         """Set the permission bits of `name` (None: of the directory itself); a link's own, never followed."""
@@ -394,6 +390,11 @@ class MemoryDirectory:
             inode.xattrs = inode.xattrs or None
             self._changed(inode, name, change)
 
+    def _same_store(self, other: WritableDirectory, other_name: str, name: str) -> MemoryDirectory:
+        if not isinstance(other, MemoryDirectory) or other._volume is not self._volume:
+            raise oserror(errno.EXDEV, self.place(name), other.place(other_name))
+        return other
+
     # All below: the lock is held.
 
     def _find(self, name: str | None) -> Inode:
@@ -415,7 +416,7 @@ class MemoryDirectory:
         return MemoryDirectory(self._store, self._volume, inode, (*self.parts, name))
 
     def _not_openable(self, inode: Inode, name: str) -> OSError:
-        return oserror(_WHY_NOT_OPENED[inode.kind], self.place(name))
+        return oserror(WHY_NOT_OPENED[inode.kind], self.place(name))
 
     def _check_alive(self, name: str) -> None:
         """Check that a name could be made here."""
@@ -430,11 +431,6 @@ class MemoryDirectory:
         self._check_alive(name)
         if name in self.inode.children:
             raise oserror(errno.EEXIST, self.place(name))
-
-    def _changing(self, other: MemoryDirectory, other_name: str, name: str) -> Change:
-        if other._volume is not self._volume:
-            raise oserror(errno.EXDEV, self.place(name), other.place(other_name))
-        return Change(self._volume)
 
     def _fresh(self, name: str, permissions: int, change: Change) -> InodeFields:
         """Check the new name and give what an `Inode` is made from."""
@@ -461,6 +457,7 @@ class MemoryDirectory:
             change.itself(inode)
             return
         inode.nlink -= 1
+        self._volume.unlinked(inode, (self.inode, name))
         if inode.nlink:
             change.attributes(inode, self.inode, name)
 
@@ -471,21 +468,12 @@ class MemoryDirectory:
         if isinstance(inode, DirectoryInode):
             self.inode.nlink -= 1
         change.names(self.inode, name)
+        self._volume.moved(inode, (self.inode, name), (target.inode, target_name))
         target._add(target_name, inode, change)
         change.attributes(inode, target.inode, target_name)
 
     def _changed(self, inode: Inode, name: str | None, change: Change) -> None:
         change.attributes(inode, self.inode if name is not None else None, name)
-
-
-_WHY_NOT_OPENED: Final = {
-    Kind.DIRECTORY: errno.EISDIR,
-    Kind.SYMLINK: errno.ELOOP,
-    Kind.FIFO: errno.ENXIO,
-    Kind.SOCKET: errno.ENXIO,
-    Kind.CHAR_DEVICE: errno.EACCES,
-    Kind.BLOCK_DEVICE: errno.EACCES,
-}
 
 
 def _owner() -> tuple[int, int]:

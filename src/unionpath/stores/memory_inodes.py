@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 InodeFields: TypeAlias = tuple[int, int, int, int, int]
 """What an inode is made from: ino, permissions, uid, gid, and the time in nanoseconds."""
+Name: TypeAlias = "tuple[DirectoryInode, str]"
+"""One name of an object, and the directory that it is in."""
 
 
 class Inode:
@@ -183,13 +187,16 @@ class MemoryWatch:
 class Volume:
     """What all handles of one store share: lock, device number, and which directories are watched."""
 
-    __slots__ = ("device", "last_ino", "lock", "watched")
+    __slots__ = ("__weakref__", "device", "hard_links", "last_ino", "lock", "watched")
 
     def __init__(self, device: int) -> None:
-        self.lock: Final = RLock()
+        self.lock = RLock()
         self.device: Final = device
         self.last_ino = 0
+        self.hard_links: dict[Inode, set[Name]] = {}
+        """All names of each object that has or once had several, so that a change finds them at once."""
         self.watched: set[DirectoryInode] = set()
+        _VOLUMES.add(self)
 
     def next_ino(self) -> int:
         """Give a fresh inode number; the lock is held."""
@@ -212,36 +219,68 @@ class Volume:
             if not directory.watches:
                 self.watched.discard(directory)
 
-    def names_of(
-        self, inode: Inode, directory: DirectoryInode, name: str
-    ) -> Iterator[tuple[DirectoryInode, str]]:
-        """
-        Name an inode in all watched directories; `directory` and `name` are where it was met.
+    def linked(self, inode: Inode, old: Name, new: Name) -> None:
+        """An object got a further name; `old` is one that it had."""
+        self.hard_links.setdefault(inode, {old}).add(new)
 
-        A hard link, or a file renamed while it was open, has names elsewhere, which must be told of too.
+    def moved(self, inode: Inode, old: Name, new: Name) -> None:
+        """A name was moved."""
+        if (names := self.hard_links.get(inode)) is not None:
+            names.discard(old)
+            names.add(new)
+
+    def unlinked(self, inode: Inode, old: Name) -> None:
+        """A name was taken away."""
+        if (names := self.hard_links.get(inode)) is not None:
+            names.discard(old)
+            if not names:
+                del self.hard_links[inode]
+
+    def names_of(self, inode: Inode, directory: DirectoryInode, name: str) -> Iterable[Name]:
         """
-        if inode.nlink == 1 and directory.children.get(name) is inode:
-            yield directory, name
-            return
-        for watched in self.watched:
-            for other, child in watched.children.items():
-                if child is inode:
-                    yield watched, other
+        Name an object wherever it must be told of; `directory` and `name` are where it was met.
+
+        A hard link has names elsewhere too. So has a file that was renamed while it was open: only writing
+        to it comes here, so only directories whose watches ask for contents are searched.
+        """
+        if (names := self.hard_links.get(inode)) is not None:
+            return names
+        if directory.children.get(name) is inode:
+            return ((directory, name),)
+        if not inode.nlink:
+            return ()
+        searched = [at for at in self.watched if any(watch.contents for watch in at.watches)]
+        return [(at, other) for at in searched for other, child in at.children.items() if child is inode]
+
+
+_VOLUMES: Final[weakref.WeakSet[Volume]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # A thread that held a lock is not there any more to let it go.
+    for volume in tuple(_VOLUMES):
+        volume.lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Change:
     """A change of the store: holds the lock inside `with`, tells the watches at its end."""
 
-    __slots__ = ("_tell", "_volume", "now")
+    __slots__ = ("_lock", "_tell", "_volume", "now")
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
+        # Kept, for the volume gets another one if this thread forks in the middle (in a signal handler).
+        self._lock = volume.lock
         self._tell: list[tuple[MemoryWatch, str | None]] = []
         self.now = 0
         """The time of the change, in nanoseconds since the epoch."""
 
     def __enter__(self) -> Self:
-        self._volume.lock.acquire()
+        self._lock.acquire()
         self.now = time.time_ns()
         return self
 
@@ -251,9 +290,9 @@ class Change:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._volume.lock.release()
-        for watch, name in self._tell:
-            watch.tell(name)
+        self._lock.release()
+        if self._tell:
+            _tell_all(self._tell)
 
     def names(self, directory: DirectoryInode, *names: str) -> None:
         """Names in the directory came or went: its times change, and its watches are told."""
@@ -278,6 +317,18 @@ class Change:
         inode.mtime_ns = inode.ctime_ns = self.now
         for at, other in self._volume.names_of(inode, directory, name):
             self._tell.extend((watch, other) for watch in at.watches if watch.contents)
+
+
+def _tell_all(told: list[tuple[MemoryWatch, str | None]]) -> None:
+    """Tell every watch, whatever the listeners raise; the first error is raised at the end."""
+    first: BaseException | None = None
+    for watch, name in told:
+        try:
+            watch.tell(name)
+        except BaseException as error:  # noqa: BLE001 (raised below; a watch left out would show stale names)
+            first = error if first is None else first
+    if first is not None:
+        raise first
 
 
 class MemoryFile(io.RawIOBase):

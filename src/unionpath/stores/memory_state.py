@@ -10,6 +10,7 @@ from unionpath.stores.memory_inodes import (
     FileInode,
     Inode,
     InodeFields,
+    Name,
     SymlinkInode,
     make_node,
 )
@@ -27,15 +28,15 @@ def dump(root: DirectoryInode) -> MemoryState:
     return [_row(inode) for inode in _every(root)]
 
 
-def load(state: MemoryState) -> DirectoryInode:
-    """Make a tree from its rows; give its root."""
+def load(state: MemoryState) -> tuple[DirectoryInode, dict[Inode, set[Name]]]:
+    """Make a tree from its rows; give its root, and all names of the objects that have several."""
     inodes = {row[0]: _inode(row) for row in state}
+    directories: list[DirectoryInode] = []
     for number, *_, payload, _xattrs in state:
         if isinstance(parent := inodes[number], DirectoryInode) and isinstance(payload, dict):
             _fill(parent, {name: inodes[child] for name, child in payload.items()})
-    root = inodes[state[0][0]]
-    assert isinstance(root, DirectoryInode)
-    return root
+            directories.append(parent)
+    return directories[0], _hard_links(directories)
 
 
 def _every(root: DirectoryInode) -> list[Inode]:
@@ -108,3 +109,12 @@ def _fill(parent: DirectoryInode, children: dict[str, Inode]) -> None:
             parent.nlink += 1
         else:
             inode.nlink += 1
+
+
+def _hard_links(directories: list[DirectoryInode]) -> dict[Inode, set[Name]]:
+    found: dict[Inode, set[Name]] = {}
+    for directory in directories:
+        for name, inode in directory.children.items():
+            if inode.nlink > 1 and not isinstance(inode, DirectoryInode):
+                found.setdefault(inode, set()).add((directory, name))
+    return found

@@ -19,7 +19,8 @@ class SubtreeStore(WrappingStore):
     """
     Shows one directory of another store as a tree of its own (`Layer(root="/sub")`).
 
-    The directory is looked up once, component by component and through no link (L11), and kept.
+    The directory is looked up whenever it is asked for, component by component and through no link (L11):
+    a handle that was kept would be shared by threads and by children of a fork.
 
     Raises:
         FileNotFoundError (ENOENT): there is nothing at `root`.
@@ -28,36 +29,56 @@ class SubtreeStore(WrappingStore):
 
     def __init__(self, store: Store, root: Parts) -> None:
         super().__init__(store)
-        self._at = root
-        directory = store.root()
-        for name in root:
-            directory = directory.child(name)
-        self._top = directory
+        self._root_parts = root
+        directory = self._look_up()
+        self._place = directory.place()
+        self._device_and_inode = _device_and_inode(directory)
 
     @property
     def identity(self) -> Hashable:
         """The wrapped store's, and which of its directories."""
-        return ("subtree", self.inner.identity, self._at) if self._at else self.inner.identity
+        return ("subtree", self.inner.identity, self._root_parts) if self._root_parts else self.inner.identity
 
     @property
     def real_path(self) -> str | None:
         """The directory's path below that of the wrapped store."""
         above = self.inner.real_path
-        return None if above is None else "/".join((above.rstrip("/"), *self._at))
+        return None if above is None else "/".join((above.rstrip("/"), *self._root_parts))
 
     @property
     def place(self) -> str:
         """The directory's place in the wrapped store."""
-        return self._top.place()
+        return self._place
 
     def shown(self, parts: Parts) -> Parts:
         """Take the directory's own place off."""
-        return parts[len(self._at) :]
+        return parts[len(self._root_parts) :]
 
     def root(self) -> Directory:
-        """Give the directory."""
+        """
+        Give the directory.
+
+        Raises:
+            OSError (ESTALE): another directory stands there than when the store was made (E9).
+        """
         self.before("root", ())
-        return WrappingDirectory(self._top, self)
+        directory = self._look_up()
+        if _device_and_inode(directory) != self._device_and_inode:
+            raise oserror(
+                errno.ESTALE, self.place, hint="the layer's directory was replaced; make a new stack"
+            )
+        return WrappingDirectory(directory, self)
+
+    def _look_up(self) -> Directory:
+        directory = self.inner.root()
+        for name in self._root_parts:
+            directory = directory.child(name)
+        return directory
+
+
+def _device_and_inode(directory: Directory) -> tuple[int, int]:
+    found = directory.status()
+    return found.st_dev, found.st_ino
 
 
 class PrefixedStore(WrappingStore):
@@ -70,7 +91,7 @@ class PrefixedStore(WrappingStore):
 
     def __init__(self, store: Store, at: Parts) -> None:
         super().__init__(store)
-        self._at = at
+        self._prefix = at
         self._device = stable_number(f"above {store.place}")
         for name in at:
             if encoded_length(name) > store.name_max:
@@ -79,11 +100,11 @@ class PrefixedStore(WrappingStore):
     @property
     def identity(self) -> Hashable:
         """The wrapped store's, and where it is shown."""
-        return ("at", self.inner.identity, self._at) if self._at else self.inner.identity
+        return ("at", self.inner.identity, self._prefix) if self._prefix else self.inner.identity
 
     def shown(self, parts: Parts) -> Parts:
         """Put the prefix in front."""
-        return self._at + parts
+        return self._prefix + parts
 
     def root(self) -> Directory:
         """Give the uppermost directory that is made up, or the tree's own root if the prefix is empty."""
@@ -92,9 +113,9 @@ class PrefixedStore(WrappingStore):
 
     def at_depth(self, depth: int) -> Directory:
         """Give the directory that has `depth` components of the prefix above it."""
-        if depth == len(self._at):
+        if depth == len(self._prefix):
             return WrappingDirectory(self.inner.root(), self)
-        return DirectoryAbove(self, self._at, depth, self._device)
+        return DirectoryAbove(self, self._prefix, depth, self._device)
 
 
 class DirectoryAbove:

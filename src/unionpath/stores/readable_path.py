@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 from unionpath.model.entry import Kind, Stat, kind_of, make_stat
 from unionpath.model.errors import oserror
 from unionpath.model.parts import Parts, encoded_length
-from unionpath.model.store import Capability, Listener, Watch
-from unionpath.stores.foreign import ForeignFile, OtherFile, asking
+from unionpath.model.store import WHY_NOT_OPENED, Capability
+from unionpath.stores.foreign import ForeignDirectory, ForeignFile, OtherFile, asking
 from unionpath.stores.numbers import stable_number
 
 if TYPE_CHECKING:
     from upath.types import PathInfo, ReadablePath, StatResultType
 
 _NAME_MAX: Final = 255
-_WHY_NOT_OPENED: Final = {Kind.DIRECTORY: errno.EISDIR, Kind.SYMLINK: errno.ELOOP, Kind.SOCKET: errno.ENXIO}
 
 
 def is_readable_path(path: object) -> TypeGuard[ReadablePath]:
@@ -73,7 +72,7 @@ class ReadablePathStore:
         return f"<ReadablePathStore {self.place}>"
 
 
-class ReadablePathDirectory:
+class ReadablePathDirectory(ForeignDirectory):
     """One directory of a `ReadablePathStore`; asked through fresh paths, for a path may keep its answers."""
 
     __slots__ = ("_device", "_path", "parts")
@@ -137,25 +136,13 @@ class ReadablePathDirectory:
         path = self._at(name)
         kind = self._kind(path)
         if kind is not Kind.FILE:
-            raise oserror(_WHY_NOT_OPENED.get(kind, errno.EACCES), self.place(name))
+            raise oserror(WHY_NOT_OPENED[kind], self.place(name))
         return self._reader(path)
 
     def read(self, name: str) -> bytes:
         """As `Directory.read`."""
         with self.open(name) as file:
             return file.readall()
-
-    def getxattr(self, name: str | None, attribute: str) -> bytes | None:
-        """None: the protocol has no extended attributes."""
-        return None
-
-    def listxattr(self, name: str | None) -> list[str]:
-        """Nothing: the protocol has no extended attributes."""
-        return []
-
-    def watch(self, listener: Listener, *, contents: bool = False) -> Watch | None:
-        """None: the protocol has no watches."""
-        return None
 
     def _fresh(self) -> ReadablePath:
         return self._path.with_segments(_text(self._path))

@@ -19,8 +19,8 @@ from urllib.parse import quote, unquote
 from unionpath.model.entry import Kind, Stat
 from unionpath.model.errors import is_absence, oserror
 from unionpath.model.parts import Parts, encoded_length
-from unionpath.model.store import Capability, Listener, Watch
-from unionpath.stores.foreign import ForeignFile, asking
+from unionpath.model.store import WHY_NOT_OPENED, Capability
+from unionpath.stores.foreign import ForeignDirectory, ForeignFile, asking
 from unionpath.stores.fsspec_details import Details, kind_from, link_target, stat_from
 from unionpath.stores.numbers import stable_number
 from unionpath.stores.readable_path import ReadablePathStore, is_readable_path
@@ -41,15 +41,6 @@ _CAPABILITIES: Final = {
     "file": Capability.SYMLINKS | Capability.MODES | Capability.OWNERS,
     "local": Capability.SYMLINKS | Capability.MODES | Capability.OWNERS,
     "zip": Capability.SYMLINKS,
-}
-_WHY_NOT_OPENED: Final = {
-    Kind.DIRECTORY: errno.EISDIR,
-    Kind.SYMLINK: errno.ELOOP,
-    # fsspec can only open a FIFO by waiting for its writer (C7).
-    Kind.FIFO: errno.ENXIO,
-    Kind.SOCKET: errno.ENXIO,
-    Kind.CHAR_DEVICE: errno.EACCES,
-    Kind.BLOCK_DEVICE: errno.EACCES,
 }
 
 T = TypeVar("T")
@@ -192,7 +183,7 @@ class Volume:
             self.fs.invalidate_cache(path)
 
 
-class UPathDirectory:
+class UPathDirectory(ForeignDirectory):
     """One directory of a `UPathStore`: a path, asked anew every time."""
 
     __slots__ = ("_path", "parts", "volume")
@@ -265,18 +256,6 @@ class UPathDirectory:
         """As `Directory.read`."""
         return self._opened(name, self._cat)
 
-    def getxattr(self, name: str | None, attribute: str) -> bytes | None:
-        """None: fsspec has no extended attributes."""
-        return None
-
-    def listxattr(self, name: str | None) -> list[str]:
-        """Nothing: fsspec has no extended attributes."""
-        return []
-
-    def watch(self, listener: Listener, *, contents: bool = False) -> Watch | None:
-        """None: fsspec has no watches."""
-        return None
-
     def _join(self, name: str) -> str:
         return self.volume.join(self._path, name)
 
@@ -317,7 +296,8 @@ class UPathDirectory:
     def _check_openable(self, name: str) -> None:
         kind = kind_from(self._details(name))
         if kind is not Kind.FILE:
-            raise oserror(_WHY_NOT_OPENED[kind], self.place(name))
+            # A FIFO too: fsspec can only open one by waiting for its writer (C7).
+            raise oserror(WHY_NOT_OPENED[kind], self.place(name))
 
     def _check_name(self, name: str) -> None:
         if encoded_length(name) > self.volume.name_max:

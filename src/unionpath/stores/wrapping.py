@@ -33,8 +33,8 @@ class WrappingStore:
 
     @property
     def capabilities(self) -> Capability:
-        """As the wrapped store's."""
-        return self.inner.capabilities
+        """As the wrapped store's, but `WRITABLE`: no method that writes is handed on."""
+        return self.inner.capabilities & ~Capability.WRITABLE
 
     @property
     def name_max(self) -> int:

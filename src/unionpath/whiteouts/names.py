@@ -27,13 +27,12 @@ since no visible name begins with `.wh.` (M2, M4).
 
 from __future__ import annotations
 
-import errno
 import warnings
 from collections.abc import Iterable, Sequence
 from stat import S_ISDIR
 from typing import Final
 
-from unionpath.model.errors import MalformedLayerError
+from unionpath.model.errors import MalformedLayerError, is_missing_name
 from unionpath.model.store import Directory, Store
 from unionpath.model.typed import override
 from unionpath.model.whiteout import Listing, Mark, Present, Probe
@@ -98,13 +97,15 @@ class NameFormat:
         Where a whiteout is found, `is_opaque` is asked too. The object is asked for before its marker: a
         writer marks and then removes (E5), so whoever finds the object gone finds the marker there.
 
-        Rules L6, M3-M5, M10.
+        Rules L6, L10, M3-M5, M10.
         """
         if name.startswith(PREFIX):
             return Mark.ABSENT
         try:
             stat = directory.stat(name)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if not is_missing_name(error):
+                raise
             return Mark.WHITEOUT if self._is_whited_out(directory, name) else Mark.ABSENT
         return Present(stat, alone=S_ISDIR(stat.st_mode) and self._is_whited_out(directory, name))
 
@@ -203,10 +204,8 @@ def _holds(directory: Directory, marker: str) -> bool:
     """Tell whether a marker is in the directory; one that is too long to be there is not (M10)."""
     try:
         directory.stat(marker)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return False
-        raise
+        if not is_missing_name(error):
+            raise
+        return False
     return True

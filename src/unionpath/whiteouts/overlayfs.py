@@ -33,7 +33,7 @@ from stat import S_ISCHR, S_ISREG
 from typing import Final, NamedTuple
 
 from unionpath.model.entry import Kind, Stat
-from unionpath.model.errors import MalformedLayerError
+from unionpath.model.errors import MalformedLayerError, is_missing_name
 from unionpath.model.store import Directory, Store
 from unionpath.model.whiteout import Listing, Mark, Present, Probe
 
@@ -72,14 +72,16 @@ class OverlayfsFormat(NamedTuple):
         """
         Ask for one name: one stat, and attributes only of zero-size files and of what looks like a whiteout.
 
-        Rules M1, M3, M5.
+        Rules L10, M1, M3, M5.
         """
         try:
             stat = directory.stat(name)
             if not self._may_hide(directory, name, stat):
                 return Present(stat)
             opacity = self._opacity(directory, self._marks(directory, None))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if not is_missing_name(error):
+                raise
             return Mark.ABSENT
         if opacity == _OPAQUE:
             return Mark.ABSENT

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from unionpath.model.entry import Stat
-from unionpath.model.errors import MalformedLayerError
+from unionpath.model.errors import MalformedLayerError, is_missing_name
 from unionpath.model.parts import Parts, check_text
 from unionpath.model.store import Directory, Store
 from unionpath.model.whiteout import Listing, Mark, Present, Probe
@@ -91,19 +91,21 @@ class TableFormat:
         Ask for one name: a stat of it, then one of the table.
 
         In this order, because a writer marks and then removes (E5): whoever finds the object gone finds
-        its whiteout in the table.
+        its whiteout in the table. The table may hide a name that is too long for its own layer (L10).
 
         Raises:
             MalformedLayerError (EIO): the table.
 
-        Rules L6, M3, M5.
+        Rules L6, L10, M3, M5.
         """
         parts = self._parts_in_source(directory)
         if name == PRIVATE and parts == ():
             return Mark.ABSENT
         try:
             stat = directory.stat(name)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if not is_missing_name(error):
+                raise
             return Mark.WHITEOUT if name in self._table().names(parts) else Mark.ABSENT
         return Present(stat, alone=name in self._table().names(parts))
 

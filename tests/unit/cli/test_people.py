@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from unionpath.cli.people import group_name, moment, names, owner_name
+from unionpath.cli.accounts import account_name
+from unionpath.cli.people import moment, names
 
 
 @pytest.mark.parametrize("seconds", [10**12, 10**17, -(10**17)])
@@ -16,8 +17,8 @@ def test_a_time_has_its_zone() -> None:
 
 
 def test_a_number_without_a_name() -> None:
-    assert (None, None) == (owner_name(4_000_000_123), group_name(4_000_000_123))
-    assert owner_name(2**70) is None
+    assert (None, None) == (account_name("user", 4_000_000_123), account_name("group", 4_000_000_123))
+    assert account_name("user", 2**70) is None
 
 
 def test_nothing_has_no_columns() -> None:

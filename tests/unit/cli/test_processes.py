@@ -84,12 +84,17 @@ def test_a_full_disk_is_said(tree: Path, arguments: list[str]) -> None:
 
 def test_ctrl_c_ends_it_quietly(tree: Path) -> None:
     """A reader with a full pipe holds the program in the middle of its work."""
-    process = subprocess.Popen(
-        [*COMMAND, "--lower", tree, "cat", "big"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    )
+    # A background job of a shell ignores SIGINT, and so would its children; a handler they don't inherit.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "--lower", tree, "cat", "big"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     assert process.stdout.read(1)
     process.send_signal(signal.SIGINT)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from shell import Shell, put
+from unionpath import Layer, LayerStack, UnionPath
 from unionpath.cli.look import BLOCK, Look
 
 # --- ls --------------------------------------------------------------------------------------------
@@ -175,6 +177,14 @@ def test_explain_has_a_line_for_every_layer(shell: Shell, layers: list[str]) -> 
     ] == done.lines
 
 
+def test_explain_says_what_is_in_the_way(shell: Shell, layers: list[str]) -> None:
+    beneath = "/etc/app.toml/x"
+    first = shell(*layers, "explain", beneath).lines[0]
+    assert "/etc/app.toml/x: nothing, because /etc/app.toml is a file in top" == first
+    said = str(UnionPath(LayerStack([Layer(name, name=name) for name in layers[1::2]]), beneath).explain())
+    assert said.startswith(f"{first}\n")
+
+
 # --- JSON ------------------------------------------------------------------------------------------
 
 
@@ -207,8 +217,8 @@ def test_json_of_cat_is_text_or_base64(shell: Shell, layers: list[str]) -> None:
 
 def test_json_of_explain(shell: Shell, layers: list[str]) -> None:
     (found,) = shell(*layers, "explain", "--json", "etc/gone").document["results"]
-    assert ("/etc/gone", "/etc/gone", None, None) == tuple(
-        found[key] for key in ("path", "real_path", "kind", "provider")
+    assert ("/etc/gone", "/etc/gone", None, None, None) == tuple(
+        found[key] for key in ("path", "real_path", "kind", "provider", "obstacle")
     )
     assert {
         "layer": "bottom",
@@ -217,6 +227,26 @@ def test_json_of_explain(shell: Shell, layers: list[str]) -> None:
         "place": str(Path.cwd() / "bottom/etc/gone"),
         "hidden_by": "whiteout of /etc/gone in middle",
     } == found["layers"][2]
+    (beneath,) = shell(*layers, "explain", "--json", "etc/app.toml/x").document["results"]
+    assert "/etc/app.toml is a file in top" == beneath["obstacle"]
+
+
+def test_every_member_of_the_json_is_in_the_reference(shell: Shell, layers: list[str]) -> None:
+    reference = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    promised = set(re.findall(r"`(\w+)`", reference.partition("## JSON")[2].partition("\n## ")[0]))
+    put(Path("top"), {"bytes": b"\xff\0"})
+    runs = ["ls -l", "tree --layers", "stat", "explain", "cat"]
+    documents = [
+        shell(*run.split(), *layers, "--json", "/etc", "/link", "/bytes", "/nothing").document for run in runs
+    ]
+    assert set() == {name for name in _members(documents) if not name.endswith("_base64")} - promised
+
+
+def _members(value: object) -> set[str]:
+    """Collect the names of members, however deep."""
+    if isinstance(value, dict):
+        return {str(key) for key in value}.union(*map(_members, value.values()))
+    return set().union(*map(_members, value)) if isinstance(value, list) else set()
 
 
 def test_json_names_errors_by_their_constant(shell: Shell, layers: list[str]) -> None:
@@ -269,8 +299,10 @@ def test_options_stand_before_or_after_the_command(shell: Shell, layers: list[st
         (["--lower", "top/bin/run", "ls"], "unionpath: --lower top/bin/run: Not a directory"),
         (["--lower", "", "ls"], "a layer's path is empty"),
         (["--upper", "nope://x", "ls"], "unionpath: --upper nope://x: "),
-        (["--lower", "top", "--lower", "./top", "ls"], "the same tree is given twice"),
-        (["--lower", "top", "--upper", "top/etc", "ls"], "one layer lies inside another"),
+        (["--lower", "top", "--lower", "./top", "ls"], "given twice, as --lower top and --lower ./top;"),
+        (["--lower", "top", "--lower", "top", "ls"], "given twice, as --lower top and --lower top;"),
+        (["--lower", "top", "--upper", "top", "ls"], "given twice, as --upper top and --lower top;"),
+        (["--lower", "top", "--upper", "top/etc", "ls"], "inside another: --upper top/etc in --lower top;"),
         (["--stack", "nope.toml", "ls"], "unionpath: nope.toml: No such file or directory\n"),
     ],
 )

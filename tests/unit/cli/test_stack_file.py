@@ -104,6 +104,7 @@ def test_a_url_stays_what_it_is(trees: Path) -> None:
         ('lower = [{ source = "site", root = "/nope" }]', "lower[1]: "),
         ('lower = ["nope"]', "lower[1]: No such file or directory: "),
         ('lower = [""]', "lower[1]: a layer's path is empty"),
+        ('lower = ["site"]\nupper = "site"', "given twice, as upper site and lower[1] site;"),
         ('lower = ["site"]\nupper = 3', "upper: text or a table is expected, not 3"),
         ('lower = ["site"]\nupper = "site/etc"', "one layer lies inside another"),
         ('lower = ["site", "site"]', "the same tree is given twice"),

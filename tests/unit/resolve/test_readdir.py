@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unionpath.model.entry import KIND_BITS, Kind, make_stat
+from unionpath.model.entry import KIND_BITS, KIND_MASK, Kind, make_stat
 from unionpath.model.whiteout import Listing, Mark, Present, Probe
-from unionpath.resolve.readdir import KIND_MASK, Merged, codes_of, merge
+from unionpath.resolve.readdir import Merged, codes_of, merge
 from unionpath.resolve.rules import Answer, Verdict, decide
 
 NAMES = ("a", "B", "b", "é", "\udcff", "Z")

@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import random
+import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -15,13 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Barrier, Event
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import pytest
 
 from trees import Parts
 from unionpath.model.entry import Kind, Stat, kind_of
 from unionpath.stores.memory import MemoryDirectory, MemoryStore
+from unionpath.stores.memory_inodes import Change, Inode
 
 KINDS = tuple(Kind)
 WORDS = ("a", "b", "c")
@@ -665,6 +667,86 @@ def test_all_names_of_an_object_are_told() -> None:
     assert 1 == elsewhere.stat("two").st_nlink
 
 
+class _Unsearchable(dict[str, Inode]):
+    """The names of a directory that is too large to be searched."""
+
+    def items(self) -> NoReturn:
+        raise AssertionError("every name was looked at")
+
+
+@pytest.mark.parametrize("contents", [False, True])
+def test_hard_links_are_told_of_without_searching(contents: bool) -> None:
+    store = MemoryStore()
+    root = store.root()
+    root.create("one")
+    sub = root.mkdir("sub")
+    sub.link("two", root, "one")
+    root.link("three", sub, "two")
+    sub.rename("two", root, "TWO")
+    root.unlink("three")
+    again = MemoryStore.from_state(store.__getstate__()).root()
+    for top in (root, again):
+        hearer = Hearer()
+        top.watch(hearer, contents=contents)
+        top.inode.children = _Unsearchable(top.inode.children)
+        with top.open_writable("one") as file:
+            file.write(b"x")
+            assert ({"one", "TWO"} if contents else set()) == {*hearer.heard}
+            hearer.heard.clear()
+            top.chmod("one", 0o600)
+            top.unlink("one")
+            assert ["TWO", "TWO"] == [name for name in hearer.heard if name != "one"]
+            hearer.heard.clear()
+            file.write(b"x")
+            assert (["TWO"] if contents else []) == hearer.heard
+            top.unlink("TWO")
+            hearer.heard.clear()
+            file.write(b"x")
+            assert [] == hearer.heard
+
+
+def test_a_file_renamed_while_open_is_searched_for_only_where_contents_are_watched() -> None:
+    root = MemoryStore().root()
+    names, contents = Hearer(), Hearer()
+    sub = root.mkdir("sub")
+    root.create("f")
+    root.watch(names)
+    sub.watch(contents, contents=True)
+    root.inode.children = _Unsearchable(root.inode.children)
+    with root.open_writable("f") as file:
+        root.rename("f", sub, "g")
+        contents.heard.clear()
+        names.heard.clear()
+        file.write(b"x")
+    assert ([], ["g"]) == (names.heard, contents.heard)
+
+
+class _Raiser(Hearer):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def changed(self, name: str | None) -> None:
+        super().changed(name)
+        raise self.error
+
+
+def test_a_listener_that_raises_keeps_nobody_from_being_told() -> None:
+    root = MemoryStore().root()
+    first, second, last = _Raiser(KeyboardInterrupt()), _Raiser(ValueError("second")), Hearer()
+    for hearer in (first, second, last):
+        root.watch(hearer)
+    with pytest.raises(KeyboardInterrupt):
+        root.create("a")
+    assert [["a"]] * 3 == [first.heard, second.heard, last.heard]
+    assert "a" in root.scan(KINDS)
+    with ThreadPoolExecutor(1) as pool:  # the lock was let go
+        assert b"" == pool.submit(root.read, "a").result(timeout=10)
+    with pytest.raises(KeyboardInterrupt):
+        root.unlink("a")
+    assert ["a", "a"] == last.heard
+
+
 def test_a_replaced_directory_is_told() -> None:
     root = MemoryStore().root()
     root.mkdir("new")
@@ -681,6 +763,58 @@ def test_a_forgotten_watch_leaves_nothing() -> None:
     watch.close()
     watch.close()
     assert () == root.inode.watches
+
+
+# Forks.
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_fork_while_another_thread_holds_the_lock() -> None:
+    store, sent = MemoryStore(), MemoryStore.from_state(MemoryStore().__getstate__())
+    roots = store.root(), sent.root()
+    held, done = Event(), Event()
+
+    def hold(_: int) -> None:
+        with roots[0]._volume.lock, roots[1]._volume.lock:
+            held.set()
+            done.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold, 0)
+        held.wait(30)
+        child = os.fork()
+        if child == 0:  # pragma: no cover  # another process
+            status = 1
+            try:
+                signal.alarm(10)  # a child that hangs is killed, and found out
+                for root in roots:
+                    root.create("x", b"in the child")
+                    status = int(root.read("x") != b"in the child")
+            finally:
+                os._exit(status)
+        try:
+            assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        finally:
+            done.set()
+        holding.result()
+    assert [{}, {}] == [root.scan(KINDS) for root in roots]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_in_the_middle_of_a_change() -> None:
+    """As a signal handler may do it: both processes let go of the lock that they had taken."""
+    root = MemoryStore().root()
+    with Change(root._volume):
+        child = os.fork()
+    if child == 0:  # pragma: no cover  # another process
+        status = 1
+        try:
+            root.create("x")
+            status = 0
+        finally:
+            os._exit(status)
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 # Sending the content.

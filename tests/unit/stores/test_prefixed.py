@@ -114,6 +114,63 @@ def test_a_subtree_begins_at_a_directory() -> None:
     assert subtree.place == store.root().child("sub").place()
 
 
+def test_a_subtree_that_was_replaced_is_estale(tmp_path: Path) -> None:
+    """What stands there now was never asked for, as with a layer's own root."""
+    (tmp_path / "above" / "sub").mkdir(parents=True)
+    memory = MemoryStore()
+    memory.root().mkdir("above").mkdir("sub").create("mine")
+    local_subtree = SubtreeStore(LocalStore(tmp_path), ("above", "sub"))
+    subtree = SubtreeStore(memory, ("above", "sub"))
+    memory.root().rename("above", memory.root(), "aside")
+    (tmp_path / "above").rename(tmp_path / "aside")
+    for store in (local_subtree, subtree):
+        assert errno.ENOENT == errno_of(store.root)
+    memory.root().mkdir("above").mkdir("sub").create("other")
+    (tmp_path / "above" / "sub").mkdir(parents=True)
+    for store in (local_subtree, subtree):
+        with pytest.raises(OSError, match="was replaced; make a new stack") as caught:
+            store.root()
+        assert (errno.ESTALE, store.place) == (caught.value.errno, caught.value.filename)
+    memory.root().rename("above", memory.root(), "theirs")
+    memory.root().rename("aside", memory.root(), "above")
+    assert {"mine"} == subtree.root().scan(KINDS).keys()
+
+
+def test_a_subtree_has_a_handle_for_each_who_asks() -> None:
+    """One that two share would be listed by two at once through one read position."""
+    recording = RecordingStore(small_tree(), ordered=True)
+    store = SubtreeStore(recording, ("sub", "deep"))
+    recording.clear()
+    store.root()
+    store.root()
+    assert [("child", "/sub"), ("child", "/sub/deep")] * 2 == [
+        call for call in recording.calls if call[0] == "child"
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_children_of_a_fork_list_all_of_a_subtree(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for number in range(2000):
+        (tmp_path / "sub" / f"name that fills the kernel's buffer {number}").touch()
+    store = SubtreeStore(LocalStore(tmp_path), ("sub",))
+    start, go = os.pipe()
+    children: list[int] = []
+    for _ in range(4):
+        children.append(os.fork())
+        if not children[-1]:  # pragma: no cover  # another process
+            status = 1
+            try:
+                os.close(go)
+                os.read(start, 1)  # until the parent has closed its end: all begin together
+                status = int(len(store.root().scan(KINDS)) != 2000)
+            finally:
+                os._exit(status)
+    os.close(go)
+    os.close(start)
+    assert [0] * 4 == [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
 @pytest.mark.rule("L11")
 @pytest.mark.parametrize("local", [False, True], ids=["memory", "local"])
 def test_no_link_leads_to_a_subtree(local: bool, tmp_path: Path) -> None:
@@ -155,4 +212,5 @@ def test_wrappers_combine() -> None:
     recording.clear()
     directory: Directory = store.root().child("a").child("deep")
     assert (("a", "deep"), b"g") == (directory.parts, directory.read("g"))
-    assert [("child", "/sub/deep"), ("read", "/sub/deep/g")] == recording.calls
+    found = [("root", "/"), ("child", "/sub"), ("status", "/sub")]
+    assert [*found, ("child", "/sub/deep"), ("read", "/sub/deep/g")] == recording.calls

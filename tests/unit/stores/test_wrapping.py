@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from unionpath.model.entry import Kind
-from unionpath.model.store import Capability
+from unionpath.model.store import Capability, Store
 from unionpath.stores.memory import MemoryStore
 from unionpath.stores.readonly import ReadOnlyStore
 from unionpath.stores.recording import RecordingStore
@@ -24,16 +25,12 @@ def small_tree() -> MemoryStore:
     return store
 
 
-class Writable(WrappingStore):
-    @property
-    def capabilities(self) -> Capability:
-        return self.inner.capabilities | Capability.WRITABLE
-
-
-def test_read_only_is_not_writable() -> None:
-    store = ReadOnlyStore(Writable(small_tree()))
-    assert Capability.WRITABLE not in store.capabilities
-    assert Capability.SYMLINKS in store.capabilities
+@pytest.mark.parametrize("wrap", [WrappingStore, ReadOnlyStore, RecordingStore])
+def test_what_is_wrapped_is_read_only(wrap: Callable[[Store], Store]) -> None:
+    inner = small_tree()
+    store = wrap(inner)
+    assert inner.capabilities & ~Capability.WRITABLE == store.capabilities != inner.capabilities
+    assert Capability.POSIX in store.capabilities
     public = {name for name in dir(store.root()) if not name.startswith("_")}
     reading = {
         "getxattr",

@@ -11,10 +11,11 @@ from collections.abc import Callable
 import pytest
 
 from contract.format_contract import TAGS, CountingDirectory, FailingDirectory, check_malformed
+from unionpath import MisspelledMarkerWarning
 from unionpath.model.entry import Kind
 from unionpath.model.whiteout import Listing, Mark, Present
 from unionpath.stores.memory import MemoryDirectory, MemoryStore
-from unionpath.whiteouts.names import MisspelledMarkerWarning, NameFormat, oci, unionfs
+from unionpath.whiteouts.names import NameFormat, oci, unionfs
 
 FORMATS = pytest.mark.parametrize("whiteouts", [oci(aliases=True), oci(aliases=False), unionfs()])
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from upath import UPath
 
 from contract.format_contract import TAGS, CountingDirectory, check_agreement, check_malformed
 from unionpath.model.errors import MalformedLayerError
 from unionpath.model.parts import Parts
 from unionpath.model.store import Directory
 from unionpath.model.whiteout import Listing, Mark, Present
+from unionpath.stack import Layer, LayerStack
 from unionpath.stores.local import LocalStore
 from unionpath.stores.memory import MemoryDirectory, MemoryStore
 from unionpath.stores.prefixed import PrefixedStore, SubtreeStore
@@ -70,6 +72,27 @@ def test_later_lines_win() -> None:
     assert {"b", "c"} == hidden(whiteouts, store.root())
     assert not whiteouts.is_opaque(store.root().child("d"))
     assert whiteouts.is_opaque(store.root().child("d").child("e"))
+
+
+@pytest.mark.rule("L5", "L10")
+def test_a_name_too_long_for_its_own_layer_can_be_hidden(tmp_path: Path) -> None:
+    """A table has room for what its layer has not; a lower layer may hold the name all the same."""
+    name = "n" * 300
+    lower = UPath("memory:///unionpath-long-names")
+    (lower / "d").mkdir(parents=True, exist_ok=True)
+    for at in (lower, lower / "d"):
+        (at / name).write_bytes(b"below")
+    (tmp_path / PRIVATE).mkdir()
+    (tmp_path / "d").mkdir()
+    (tmp_path / PRIVATE / TABLE).write_bytes(HEADER + json.dumps(["w", f"/{name}"]).encode() + b"\n")
+    upper = Layer(tmp_path, whiteouts="table")
+    assert upper.format.probe(upper.store.root(), name) is Mark.WHITEOUT
+    check_agreement(upper.format, upper.store.root())
+    root = LayerStack([upper, lower]).root
+    for _ in range(3):  # probed, then listed, then kept
+        assert not (root / name).exists()
+        assert [root / "d"] == list(root.iterdir())
+        assert b"below" == (root / "d" / name).read_bytes()
 
 
 @pytest.mark.rule("M8")
