@@ -108,7 +108,7 @@ PROPERTIES = {
     "suffix",
     "suffixes",
 }
-OURS = {"explain", "layer", "origins", "versions"}
+OURS = {"explain", "layer", "origins", "stack", "versions"}
 
 
 def bare(function: Callable[..., object]) -> str:
