@@ -119,9 +119,12 @@ class Directories:
             self._index.unsure = False
             for layer in self._layers:
                 layer.store.close()
-        sources = self.prober.roots()
+        sources = self.prober.roots(to_list=False)
         if self._shall_list("", sources, eager, lambda: [each.status() for _layer, each in sources]):
-            node = self._attempt(lambda: self._list("", None, since, sources, checked=True))
+            # All of them now: what ended the search above, an opaque root, wasn't watched yet.
+            node = self._attempt(
+                lambda: self._list("", None, since, self.prober.roots(to_list=True), checked=True)
+            )
             self._doubt(node, skipped)
         return Place("", node, sources)
 
@@ -149,20 +152,28 @@ class Directories:
             node = self._attempt(lambda: self._list_child(here, name))
         if node is not None:
             return Place(path, node, above=here)
-        return Place(path, None, self._sources_below(here, name, to_list=False), here)
+        return Place(path, None, self._sources_below(here, name), here)
 
     def _list_child(self, here: Place, name: str, *, passing: bool = False) -> Node:
         """List a child directory; which layers' directories are opaque or moved is learnt on the way."""
         path = f"{here.path}/{name}"
         since, skipped = self._index.moment(here.node), self.prober.skipped
         try:
-            sources = self._sources_below(here, name, to_list=True)
-            node = self._list(path, here.node, since, sources, passing=passing)
+            sources = self._every_source_below(here, name)
+            if sources is not None:
+                node = self._list(path, here.node, since, sources, passing=passing)
+            else:
+                node = self._list_as_found(path, here, name, since)
         except _Moved:
-            sources = self.prober.children(here.sources, name)
-            node = self._list(path, here.node, since, sources, checked=True)
+            node = self._list_as_found(path, here, name, since)
         self._doubt(node, skipped)
         return node
+
+    def _list_as_found(self, path: str, here: Place, name: str, since: tuple[int, int]) -> Node:
+        """List a child directory from the layers that look-ups found to contribute."""
+        sources = self.prober.children(here.sources, name)
+        # What ended that search, an opaque marker or a redirect, wasn't watched yet: it may be gone by now.
+        return self._list(path, here.node, since, sources, checked=True, watched=False)
 
     def _doubt(self, node: Node | None, skipped: int) -> None:
         """Don't keep a directory from which a layer was left out meanwhile: its fault may be over soon."""
@@ -208,24 +219,29 @@ class Directories:
                 raise
             return None
 
-    def _sources_below(self, here: Place, name: str, *, to_list: bool) -> tuple[Source, ...]:
-        """Open a child directory in the layers that contribute (`to_list`: opaque ones end nothing yet)."""
-        node = here.node
-        if node is None:
-            return self.prober.children(here.sources, name)
-        code = node.names.get(name)
-        if code is None:  # stale, and not settled because more happens
-            return self.prober.children(node.sources, name)
-        if code & KIND_MASK != _DIRECTORY:
-            raise Raced
-        spelled = [(source, node.spelling(source[0], name)) for source in node.sources_of(name, code)]
+    def _sources_below(self, here: Place, name: str) -> tuple[Source, ...]:
+        """Open a child directory in the layers that contribute to it."""
+        opened = self._opened(here, name, to_list=False)
+        return self.prober.children(here.sources, name) if opened is None else opened
+
+    def _every_source_below(self, here: Place, name: str) -> tuple[Source, ...] | None:
+        """Open a child directory in every layer that has one to merge, opaque or not; None: unknown."""
         try:
-            opened = self.prober.open_all(spelled, to_list=to_list)
+            return self._opened(here, name, to_list=True)
         except LayerFault:
             if self._fold is not None:
                 raise
-            opened = None  # the layer may lie below an opaque directory and not be needed (L8)
-        return self.prober.children(here.sources, name) if opened is None else opened
+            return None  # the layer may lie below an opaque directory and not be needed (L8)
+
+    def _opened(self, here: Place, name: str, *, to_list: bool) -> tuple[Source, ...] | None:
+        node = here.node
+        code = None if node is None else node.names.get(name)
+        if node is None or code is None:  # not listed; or stale, and not settled because more happens
+            return None
+        if code & KIND_MASK != _DIRECTORY:
+            raise Raced
+        spelled = [(source, node.spelling(source[0], name)) for source in node.sources_of(name, code)]
+        return self.prober.open_all(spelled, to_list=to_list)
 
     # --- one name ----------------------------------------------------------------------------------
 
@@ -268,7 +284,8 @@ class Directories:
     def relist(self, place: Place) -> Place:
         """List a directory that was entered without."""
         if not place.path:
-            node = self._list("", None, self._index.moment(None), self.prober.roots(), checked=True)
+            roots = self.prober.roots(to_list=True)
+            node = self._list("", None, self._index.moment(None), roots, checked=True)
         else:
             node = self._list(place.path, None, (0, 0), place.sources, checked=True)
         return Place(place.path, node)
@@ -306,13 +323,14 @@ class Directories:
         sources: tuple[Source, ...],
         *,
         checked: bool = False,
+        watched: bool = True,
         passing: bool = False,
     ) -> Node:
         """
         List and merge a directory, and keep it if nothing can change unnoticed.
 
         `since`: the index's moment before `sources` was found out. `checked`: redirects were followed to find
-        them. `passing`: as in `listing`.
+        them. `watched`: everything that `sources` rests on is. `passing`: as in `listing`.
 
         Raises:
             Raced: a layer's directory is gone.
@@ -323,6 +341,7 @@ class Directories:
         hangs = not path or parent is not None
         passing = passing and self._look(path) == 1 and not self._is_immutable(sources)
         coherent = hangs and not passing and not self._is_moved(path, sources)
+        coherent = coherent and (watched or self._is_immutable(sources))
         listings: list[tuple[int, Listing]] = []
         try:
             for source in sources:

@@ -224,8 +224,14 @@ class Index:
         return above > self.cache.max_entries
 
     def moment(self, parent: Node | None) -> tuple[int, int]:
-        """Give a mark of time for what hangs below `parent`: equal as long as nothing happened there."""
-        return self.generation, (0 if parent is None else parent.version)
+        """
+        Give a mark of time for what hangs below `parent`: equal as long as nothing happened there.
+
+        Under the lock, so that it never falls in the middle of `changed`: what is read of the parent
+        afterwards is either what that change left, or the change comes later and shows.
+        """
+        with self._lock:
+            return self.generation, (0 if parent is None else parent.version)
 
     def changed(self, node: Node, name: str | None) -> None:
         """Take an event in: a name of a directory changed, or (None) the directory as a whole."""

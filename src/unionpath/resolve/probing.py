@@ -30,9 +30,11 @@ class Prober:
         """How many faults were skipped so far."""
         self.has_redirects = any(layer.format.has_redirects for layer in layers)
 
-    def roots(self) -> tuple[Source, ...]:
+    def roots(self, *, to_list: bool) -> tuple[Source, ...]:
         """
         Give the root directories of the layers, as far down as no opaque root hides the rest (M8).
+
+        `to_list`: all of them; the caller lists them, and learns from that which is opaque.
 
         Raises:
             LayerFault: a layer that is needed has none.
@@ -44,7 +46,7 @@ class Prober:
                 continue
             found.append((index, root))
             try:
-                if index + 1 < len(self.layers) and layer.format.is_opaque(root):
+                if not to_list and index + 1 < len(self.layers) and layer.format.is_opaque(root):
                     break
             except OSError as error:
                 self.fault(index, gone(layer) if is_absence(error) else error)

@@ -15,6 +15,7 @@ import pytest
 from faults import FaultyStore
 from unionpath import Layer, LayerStack
 from unionpath.resolve.index import Index
+from unionpath.resolve.probing import Prober
 from unionpath.stores.local import LocalStore
 
 
@@ -158,3 +159,26 @@ def watches() -> int:
         except OSError:
             continue
     return count
+
+
+@pytest.mark.rule("N4", "M8")
+def test_an_opaque_root_that_ends_while_it_is_looked_at(
+    layers: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ended the search for a directory's layers must be watched before the answer is kept."""
+    marker = layers[0] / ".wh..wh..opq"
+    marker.touch()
+    (layers[1] / "below").touch()
+    roots = Prober.roots
+
+    def seen_too_early(self: Prober, *, to_list: bool) -> object:
+        found = roots(self, to_list=to_list)
+        if not to_list:
+            marker.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Prober, "roots", seen_too_early)
+    stack = LayerStack(layers)
+    for _ in range(3):
+        stack.resolver.kind("/d/a")
+    assert ["below", "d"] == names(stack, "/")
