@@ -201,10 +201,11 @@ class Index:
             if parent is not None:
                 if not parent.alive:
                     return False
-                if parent.kids is None:
-                    parent.kids = {}
-                old = parent.kids.get(node.name)
-                parent.kids[node.name] = node
+                kids = parent.kids
+                if kids is None:
+                    kids = parent.kids = {}
+                old = kids.get(node.name)
+                kids[node.name] = node
             else:
                 old = self.nodes.get("")
             if old is not None:
@@ -310,13 +311,13 @@ class Index:
             if root is not None:
                 self._drop(root)
             # Counted anew: whoever was interrupted in the middle of a change may have lost count.
-            self.entries = sum(len(node.names) for node in self.nodes.values())
+            self.entries = sum(len(node.names) for node in tuple(self.nodes.values()))
 
     def reset(self) -> None:
         """Forget everything, and the lock: in the child of a fork it may be held by nobody."""
         self._lock = threading.RLock()
         # Another thread may have been in the middle of a change: nothing is reached by way of anything.
-        for node in self.nodes.values():
+        for node in tuple(self.nodes.values()):
             node.alive = False
             node.kids = None
         self.nodes.clear()
@@ -335,7 +336,7 @@ class Index:
             self._stats += 1
             if self._stats > _STATS_KEPT:
                 self._stats = 1
-                for each in self.nodes.values():
+                for each in tuple(self.nodes.values()):
                     each.stats = None
             if node.stats is None:
                 node.stats = {}

@@ -239,9 +239,13 @@ class Prober:
                     # Something in the way hides the path here and below; at the end it is an answer.
                     return (probe if at_end else Mark.WHITEOUT), None, path, True
                 directory = directory.child(name)
-                ends = ends or probe.alone or (not deepest and layout.is_opaque(directory))
-                redirect = layout.redirect(directory, None) if layout.has_redirects and not ends else None
+                is_last = probe.alone or deepest or layout.is_opaque(directory)
+                ends = ends or (is_last and not deepest)
+                redirect = layout.redirect(directory, None) if layout.has_redirects and not is_last else None
                 if redirect is not None and redirect.startswith("/"):
+                    # An opaque directory above ends nothing any more: the way goes on elsewhere, from the
+                    # root (`ovl_check_redirect` resets `d->stop`).
+                    ends = False
                     steps = redirect.strip("/").split("/")
                     path, position = steps + path[position + 1 :], len(steps) - 1
                 elif redirect is not None:

@@ -136,14 +136,16 @@ class Inotify:
             self._forget_closed()
 
     def _forget_closed(self) -> None:
+        # A signal handler may come here in the middle of this, on the same thread.
         while self._closed:
-            watch = self._closed.popleft()
-            others = self._watches.get(watch.wd, [])
-            if watch in others:
+            try:
+                watch = self._closed.popleft()
+                others = self._watches.get(watch.wd, [])
                 others.remove(watch)
-                if not others:
-                    del self._watches[watch.wd]
-                    self._libc.inotify_rm_watch(self._fd, watch.wd)
+            except (IndexError, ValueError):  # taken out already
+                continue
+            if not others and self._watches.pop(watch.wd, None) is not None:
+                self._libc.inotify_rm_watch(self._fd, watch.wd)
 
     def close(self) -> None:
         """Give the descriptors back (after a fork, when a new instance takes over)."""

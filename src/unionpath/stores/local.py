@@ -177,8 +177,9 @@ class _Descriptor:
         _POOL.count += 1
 
     def __del__(self) -> None:
-        _POOL.count -= 1
-        os.close(self.fd)
+        if hasattr(self, "fd"):  # else a signal's exception came before
+            _POOL.count -= 1
+            os.close(self.fd)
 
 
 class _Pool:

@@ -186,3 +186,20 @@ class TestByHand:
                 assert ((1, f"/{both}"), (2, f"/{both}")) == stack.resolver.versions("/moved/sub/deep/both")
                 assert ((0, "/moved"), (1, "/dir"), (2, "/dir")) == stack.resolver.versions("/moved")
                 assert ((1, "/dir/sub"), (2, "/dir/sub")) == stack.resolver.versions("/moved/sub")
+
+
+@pytest.mark.rule("M7")
+def test_an_absolute_redirect_below_an_opaque_directory_leads_on(tmp_path: Path) -> None:
+    """A directory moved into a new, opaque one, and then out of it: what it held below is still there."""
+    if reason := no_trusted_xattrs():
+        pytest.skip(reason)
+    for place in ("up/x", "mid/e/a", "low/d", "low/e"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "low/d/f").touch()
+    os.setxattr(tmp_path / "up/x", "trusted.overlay.redirect", b"/e/a")
+    os.setxattr(tmp_path / "mid/e", "trusted.overlay.opaque", b"y")
+    os.setxattr(tmp_path / "mid/e/a", "trusted.overlay.redirect", b"/d")
+    stack = LayerStack([Layer(tmp_path / name, whiteouts="overlayfs") for name in ("up", "mid", "low")])
+    for _ in range(3):
+        assert ["f"] == [path.name for path in (stack / "x").iterdir()]
+        assert (stack / "x/f").is_file()
