@@ -62,8 +62,7 @@ class Lookup:
             if name == "..":
                 here = here.above
                 continue
-            name = directories.spelled(here, name)
-            found = directories.find(here, name)
+            name, found = self._step(here, name)
             if isinstance(found, int):
                 return found
             if found.kind == _SYMLINK and (todo or follow):

@@ -316,19 +316,10 @@ class LocalDirectory:
         """Open the directory `name`."""
         held = self._descriptor or self._open()
         try:
-            fd, readable = os.open(name, _OPEN_DIRECTORY, dir_fd=held.fd), True
-        except PermissionError:
-            fd, readable = self._open_searchable(held.fd, name), False
+            fd, readable = _open_directory(held.fd, name)
         except OSError as error:
             raise self._placed(error, name) from None
         return LocalDirectory(self._tree, (*self._parts, name), _Descriptor(fd), fresh=readable)
-
-    def _open_searchable(self, above: int, name: str) -> int:
-        """Open what isn't readable: names in it may still be reached, and listing it will fail."""
-        try:
-            return os.open(name, _OPEN_DIRECTORY | _O_PATH, dir_fd=above)
-        except OSError as error:
-            raise self._placed(error, name) from None
 
     def readlink(self, name: str) -> str:
         """Give a link's target."""
@@ -497,11 +488,12 @@ def _real_path(fd: int, path: str) -> str:
     return found if found.startswith("/") else os.path.realpath(path)
 
 
-def _open_directory(above: int, name: str) -> int:
+def _open_directory(above: int, name: str) -> tuple[int, bool]:
+    """Open one directory, and tell if it is readable; names in one that isn't may still be reached."""
     try:
-        return os.open(name, _OPEN_DIRECTORY, dir_fd=above)
+        return os.open(name, _OPEN_DIRECTORY, dir_fd=above), True
     except PermissionError:
-        return os.open(name, _OPEN_DIRECTORY | _O_PATH, dir_fd=above)
+        return os.open(name, _OPEN_DIRECTORY | _O_PATH, dir_fd=above), False
 
 
 def _open_beneath(root: int, parts: Parts) -> int:
@@ -515,7 +507,7 @@ def _open_stepwise(root: int, parts: Parts) -> int:
     fd = root
     for name in parts:
         try:
-            deeper = _open_directory(fd, name)
+            deeper, _readable = _open_directory(fd, name)
         finally:
             if fd != root:
                 os.close(fd)
