@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import guard
 
 PROFILE = "--hypothesis-profile"
 REASONS = 8
 """How many lines the reasons of skips may take."""
 SLOW_MACHINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
+MARKS = (
+    "changes_lowers(why): the test changes a lower behind the union's back, so lowers aren't compared after it",
+    "large_lowers: lowers are compared after the test however many entries they have",
+)
 
 # No deadlines: on a shared machine they measure the neighbours.
 settings.register_profile(
@@ -35,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(chosen)
     if config.option.hypothesis_profile is None:
         config.option.hypothesis_profile = "ci" if chosen is None else "dev"
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
+    guard.install()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -90,6 +100,22 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return "no reason given"
+
+
+@pytest.fixture(autouse=True)
+def _lowers_stay_as_they_are(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compare the lowers of every stack that the test made with what they were (C3)."""
+    node: pytest.Item = request.node
+    if node.get_closest_marker("changes_lowers") or node.get_closest_marker("bench"):
+        yield
+        return
+    watching = guard.Guard(most=None if node.get_closest_marker("large_lowers") else guard.MOST_OBJECTS)
+    guard.begin(watching)
+    try:
+        yield
+    finally:
+        guard.end()
+    assert [] == watching.check(), "a lower was changed"
 
 
 @pytest.fixture

@@ -12,16 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 import pytest
 
+import guard
 import oracle
+import raw
 from trees import Alone, Device, Dir, File, Node, Parts, Whiteout, devices, uses_links, uses_specials
 from writers import DiskWriter, MemoryWriter, UPathWriter, Writer, no_device
 
 if TYPE_CHECKING:
     from unionpath import Layer
+    from unionpath.model.store import Store
+    from unionpath.model.writable import WritableDirectory
 
 Format: TypeAlias = Literal["oci", "unionfs", "overlayfs", "table"]
 
@@ -158,6 +162,7 @@ class Site:
         self._marking = marking
         self._whiteouts = whiteouts
         self._userxattr = userxattr
+        self._shown: Store | None = None
 
     def build(self, tree: Dir) -> Site:
         """Fill an empty site."""
@@ -179,11 +184,13 @@ class Site:
 
     def drop(self, parts: Parts) -> None:
         """Take an object and its whiteout away."""
+        self._expect_change()
         self.writer.remove(parts)
         self._marking.clear(self.writer, parts)
 
     def set_opaque(self, parts: Parts, opaque: bool) -> None:
         """Make a directory opaque, or not."""
+        self._expect_change()
         self._marking.opaque(self.writer, parts, opaque)
 
     def move(self, source: Parts, target: Parts) -> None:
@@ -192,17 +199,68 @@ class Site:
         self.writer.rename(source, target)
         self._marking.moved(self.writer, source, target)
 
-    def layer(self, *, name: str | None = None, immutable: bool = False) -> Layer:
-        """Show it to unionpath."""
+    def layer(
+        self,
+        *,
+        name: str | None = None,
+        immutable: bool = False,
+        wrap: Callable[[Store], Store] | None = None,
+    ) -> Layer:
+        """Show it to unionpath; `wrap` puts something around its store."""
         import unionpath
 
-        return unionpath.Layer(
-            self.writer.source,
+        source = self.writer.source
+        layer = unionpath.Layer(
+            source if wrap is None else wrap(unionpath.Layer(source).store),
             name=name,
             whiteouts=self._whiteouts,
             userxattr=self._userxattr,
             immutable=immutable,
         )
+        self._shown = layer.store
+        return layer
+
+    @property
+    def store(self) -> Store:
+        """Where it lies; reading it tells what `raw` needs to know."""
+        if self._shown is None:
+            self.layer()
+            store, self._shown = self._shown, None  # not to a union yet
+            assert store is not None
+            return store
+        return self._shown
+
+    def names(self) -> list[str]:
+        """List all paths in it, markers too, but nothing of the work area."""
+        return raw.names(self.store)
+
+    def stamp(
+        self, path: str, *, uid: int = -1, gid: int = -1, mtime_ns: int | None = None, **attributes: bytes
+    ) -> None:
+        """Set metadata that a description doesn't hold; an attribute's name goes without `user.`."""
+        parts = tuple(path.strip("/").split("/"))
+        for name, value in attributes.items():
+            self.writer.set_xattr(parts, f"user.{name}", value)
+        at = cast("WritableDirectory", raw.bare(self.store).root())
+        for each in parts[:-1]:
+            at = at.child(each)
+        if (uid, gid) != (-1, -1):
+            at.chown(parts[-1], uid, gid)
+        if mtime_ns is not None:
+            at.utime(parts[-1], (mtime_ns, mtime_ns))
+
+    def whiteouts(self) -> list[str]:
+        """List what its marks hide, once for each marker."""
+        return raw.whiteouts(self.store, self._whiteouts)
+
+    def opaques(self) -> list[str]:
+        """List the directories that its marks make opaque."""
+        return raw.opaques(self.store, self._whiteouts)
+
+    def _expect_change(self) -> None:
+        """Tell the guard of lowers that this layer, if a union shows it already, changes on purpose."""
+        if self._shown is not None:
+            guard.release(self._shown)
 
     def _fill(self, parts: Parts, tree: Dir) -> None:
         self._marking.opaque(self.writer, parts, tree.opaque)
@@ -316,7 +374,9 @@ def scratch() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="unionpath-tests-", dir=fast_place()))
     try:
         yield directory
+        guard.check(directory)
     finally:
+        guard.forget(directory)
         shutil.rmtree(directory)
 
 

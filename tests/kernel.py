@@ -21,6 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Self, TypeAlias, cast
 
+import programs
+from hands import HostHand
+from programs import Op
 from views import HostView, Row, Walked, outcome
 
 OPTIONS = "redirect_dir=on,index=off,metacopy=off"
@@ -99,6 +102,10 @@ class Kernel:
         """Put many questions in one go."""
         return cast("list[Answer]", self._exchange(list(questions)))
 
+    def run(self, program: Iterable[Op]) -> list[programs.Answer]:
+        """Run a program inside the mount, in one go."""
+        return self.ask([("run", (op,)) for op in program])
+
     def system(self, function: str, *arguments: object) -> object:
         """Call a function of `os` inside the mount."""
         return self._value((f"os.{function}", arguments))
@@ -164,6 +171,7 @@ class _Worker:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._point = tempfile.mkdtemp(prefix="unionpath-mount-")
         self._view = HostView("")
+        self._hand = HostHand()
         self._host: int | None = None
 
     def serve(self, questions: BinaryIO, answers: BinaryIO) -> None:
@@ -191,6 +199,10 @@ class _Worker:
     def _answer(self, name: str, arguments: tuple[object, ...]) -> Answer:
         if name.startswith("os."):
             return outcome(getattr(os, name.removeprefix("os.")), *arguments)
+        if name == "run":
+            [op] = arguments
+            assert isinstance(op, Op)
+            return programs.run(self._hand, op)
         owner = self if name in ("mount", "unmount", "write") else self._view
         return outcome(getattr(owner, name), *arguments)
 

@@ -17,6 +17,7 @@ LINES = [
     {"cli", "__main__"},  # programs
     {"path"},  # face
     {"stack", "opener"},  # joiners
+    {"mutate"},  # the only writer
     {"resolve", "stores", "whiteouts", "copying", "fileio", "globbing", "refusals"},  # meet only in model
     {"model"},  # words
 ]
@@ -34,7 +35,7 @@ NEIGHBOURS = {
 LAZY = {("stack", "path"): '`stack / "etc"` makes a path'}
 """Upward, but only inside a function or for type checkers."""
 
-PURE = ["model/*.py", "resolve/rules.py", "whiteouts/*.py"]
+PURE = ["model/*.py", "resolve/rules.py", "mutate/plan.py", "mutate/steps.py", "whiteouts/*.py"]
 OUTSIDE = {
     "asyncio", "ctypes", "datetime", "fcntl", "fsspec", "glob", "io", "os", "pathlib", "posix", "random",
     "secrets", "select", "shutil", "socket", "subprocess", "tarfile", "tempfile", "threading", "time",

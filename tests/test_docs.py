@@ -56,6 +56,7 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
+@pytest.mark.changes_lowers("to see the union follow")
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(REPOSITORY / "docs" / "examples", tmp_path / "docs" / "examples", symlinks=True)
     monkeypatch.chdir(tmp_path)

@@ -135,16 +135,18 @@ class MemoryWriter:
         parent, name = self._parent(parts)
         if isinstance(node, Link):
             parent.symlink(name, node.target)
-        elif isinstance(node, File):
+            return
+        if isinstance(node, File):
             parent.create(name, node.data, node.mode)
         elif isinstance(node, Fifo):
             parent.mknod(name, Kind.FIFO, node.mode)
         else:
             parent.mknod(name, Kind.CHAR_DEVICE, node.mode, os.makedev(node.major, node.minor))
+        parent.chmod(name, node.mode)  # whatever the umask took
 
     def append(self, parts: Parts, data: bytes) -> None:
         parent, name = self._parent(parts)
-        with parent.open_writable(name, append=True) as file:
+        with parent.open_writable(name, "ab") as file:
             file.write(data)
 
     def mkdir(self, parts: Parts, mode: int) -> None:

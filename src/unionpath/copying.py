@@ -1,15 +1,19 @@
-"""Copies of trees out of a union, to a directory of the host."""
+"""Copies of trees out of a union to a directory of the host, and into a union from anywhere."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from io import RawIOBase
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
+from upath.types import ReadablePath
+
+from unionpath.model.change import Attributes
 from unionpath.model.entry import Kind, Stat, kind_of
 from unionpath.model.errors import oserror
 from unionpath.model.text import before_children
@@ -89,3 +93,117 @@ def _copy_metadata(copy: Path, status: Stat) -> None:
         copy.chmod(stat.S_IMODE(status.st_mode))
     if not link or os.utime in os.supports_follow_symlinks:
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=not link)
+
+
+class Destination(Protocol):
+    """What is asked of the union copied into; the engine of a stack is one."""
+
+    def mkdir(self, path: str, permissions: int, /) -> None:
+        """Make a directory."""
+
+    def symlink(self, path: str, target: str, /) -> None:
+        """Make a link."""
+
+    def put(self, path: str, source: Callable[[], RawIOBase], attributes: Attributes | None, /) -> None:
+        """Write a whole file of what a reader gives, with these attributes."""
+
+    def change(self, path: str, attributes: Attributes, follow: bool = True, /) -> None:
+        """Set metadata."""
+
+
+def copy_into_union(
+    union: Destination,
+    path: str,
+    source: ReadablePath | Path,
+    *,
+    follow_symlinks: bool,
+    preserve_metadata: bool,
+) -> None:
+    """
+    Copy a file, a link or a whole tree of any readable kind to a path of a union, as `pathlib.Path.copy` does.
+
+    A file that is there is overwritten, a directory isn't. Metadata are permission bits, times and `user.`
+    attributes, as far as the source has such; a directory gets its own when all that it holds is written.
+
+    Raises:
+        FileExistsError (EEXIST): a directory's target exists.
+        OSError (EOPNOTSUPP): a FIFO, a socket or a device, which no bytes stand for (C7).
+    """
+    pending: list[tuple[ReadablePath | Path, str]] = [(source, path)]
+    directories: list[tuple[ReadablePath | Path, str]] = []
+    while pending:
+        original, copy = pending.pop()
+        if not follow_symlinks and _is_link(original):
+            union.symlink(copy, str(original.readlink()))
+            continue
+        if _is_directory(original, follow_symlinks):
+            children: list[ReadablePath | Path] = list(original.iterdir())
+            union.mkdir(copy, 0o777)
+            directories.append((original, copy))
+            pending += [(child, before_children(copy) + child.name) for child in children]
+            continue
+        _check_copyable(original, copy)
+        union.put(copy, _opener(original), _attributes_of(original) if preserve_metadata else None)
+    if preserve_metadata:
+        for original, copy in reversed(directories):
+            attributes = _attributes_of(original)
+            if attributes is not None:
+                union.change(copy, attributes)
+
+
+# pathlib's own paths have no `info` and no `__open_reader__` before 3.14.
+
+
+def _is_link(path: ReadablePath | Path) -> bool:
+    return path.is_symlink() if isinstance(path, Path) else path.info.is_symlink()
+
+
+def _is_directory(path: ReadablePath | Path, follow: bool) -> bool:
+    if isinstance(path, Path):
+        return path.is_dir() and (follow or not path.is_symlink())
+    return path.info.is_dir(follow_symlinks=follow)
+
+
+def _opener(path: ReadablePath | Path) -> Callable[[], RawIOBase]:
+    # Raw enough: what is asked of it is `readinto`, `fileno` where there is one, and `close`.
+    if isinstance(path, Path):
+        return lambda: path.open("rb", buffering=0)
+    return lambda: cast("RawIOBase", path.__open_reader__())
+
+
+def _check_copyable(original: ReadablePath | Path, copy: str) -> None:
+    known = original if isinstance(original, Path) else original.info
+    if not known.is_file() and known.exists():
+        raise oserror(
+            errno.EOPNOTSUPP, str(original), copy, hint="only files, links and directories are copied"
+        )
+
+
+def _attributes_of(original: ReadablePath | Path) -> Attributes | None:
+    """What is known of a path's metadata; None if nothing is."""
+    ask = getattr(original, "stat", None)
+    if ask is None:
+        return None
+    status = ask()
+    if not isinstance(status, os.stat_result):  # another library's own idea of it
+        return None
+    return Attributes(
+        permissions=stat.S_IMODE(status.st_mode),
+        times=(status.st_atime_ns, status.st_mtime_ns),
+        xattrs=tuple(_user_xattrs(original)),
+    )
+
+
+def _user_xattrs(original: ReadablePath | Path) -> Iterator[tuple[str, bytes]]:
+    listing, reading = getattr(original, "listxattr", None), getattr(original, "getxattr", None)
+    if listing is not None and reading is not None:
+        for name in listing():
+            if name.startswith("user."):
+                yield name, reading(name)
+    elif isinstance(original, Path) and hasattr(os, "listxattr"):
+        with suppress(OSError):  # a file system without them
+            yield from (
+                (name, os.getxattr(original, name))
+                for name in os.listxattr(original)
+                if name.startswith("user.")
+            )

@@ -7,9 +7,12 @@ File objects over what a store opens.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from locale import getencoding
 from typing import BinaryIO, Final, NamedTuple, TextIO
+
+from unionpath.model.writable import RawMode
 
 _WHOLE_TEXT_CODECS: Final = frozenset(
     ("utf-8", "utf8", "UTF-8", "ascii", "us-ascii", "latin-1", "iso-8859-1")
@@ -26,6 +29,13 @@ class Mode(NamedTuple):
     """One of `r`, `w`, `a`, `x`."""
     updating: bool
     binary: bool
+
+    @property
+    def raw(self) -> RawMode:
+        """The raw file's mode, where something may be changed through it."""
+        words: dict[str, RawMode] = {"w": "wb", "a": "ab", "x": "xb"}
+        updating: dict[str, RawMode] = {"r": "rb+", "w": "wb+", "a": "ab+", "x": "xb+"}
+        return (updating if self.updating else words)[self.action]
 
     @property
     def reads_only(self) -> bool:
@@ -47,7 +57,17 @@ def parse_arguments(
     parsed = _parse_mode(mode)
     if parsed.binary:
         _check_binary(buffering, encoding=encoding, errors=errors, newline=newline)
+    elif not parsed.reads_only:
+        _check_text(buffering, encoding, errors, newline)
     return parsed
+
+
+def _check_text(buffering: int, encoding: str | None, errors: str | None, newline: str | None) -> None:
+    """Refuse what a text file would refuse, before anything is made or cut (C11)."""
+    if buffering == 0:
+        raise ValueError("can't have unbuffered text I/O")
+    if encoding not in _WHOLE_TEXT_CODECS or errors is not None or newline not in _NEWLINES:
+        io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)
 
 
 def _check_types(mode: object, buffering: object, **texts: object) -> None:
@@ -95,7 +115,7 @@ def wrap(
     newline: str | None,
 ) -> io.RawIOBase | BinaryIO | TextIO:
     """
-    Put buffering and decoding around a raw file opened for reading, as `io.open` does; closes it on failure.
+    Put buffering and encoding around a raw file, as `io.open` does; closes it on failure.
 
     The file object's `name` is the union's path; its `mode` is the one asked for (text) or the raw file's.
 
@@ -108,7 +128,7 @@ def wrap(
             if mode.binary:
                 return raw
             raise ValueError("can't have unbuffered text I/O")
-        buffer = io.BufferedReader(raw, buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE)
+        buffer = _buffer(raw, mode, buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE)
         if mode.binary:
             return buffer
         text = io.TextIOWrapper(buffer, encoding, errors, newline, line_buffering=buffering == 1)
@@ -117,6 +137,14 @@ def wrap(
     except BaseException:
         raw.close()
         raise
+
+
+def _buffer(
+    raw: io.RawIOBase, mode: Mode, size: int
+) -> io.BufferedReader | io.BufferedWriter | io.BufferedRandom:
+    if mode.updating:
+        return io.BufferedRandom(raw, size)
+    return io.BufferedReader(raw, size) if mode.action == "r" else io.BufferedWriter(raw, size)
 
 
 def _put_attribute(file: object, attribute: str, value: str) -> None:
@@ -141,3 +169,21 @@ def decode(data: bytes, encoding: str | None, errors: str | None, newline: str |
     if newline is None and "\r" in text:
         return text.replace("\r\n", "\n").replace("\r", "\n")
     return text
+
+
+def encode(text: str, encoding: str, errors: str | None, newline: str | None) -> bytes:
+    """
+    Encode a whole text exactly as a text file would, its newlines included.
+
+    Raises:
+        UnicodeEncodeError, LookupError, ValueError, TypeError: as a text file opened for writing does.
+    """
+    if encoding == "locale":
+        encoding = getencoding()
+    if encoding in _WHOLE_TEXT_CODECS and newline in (None, "", "\n") and errors != "" and os.linesep == "\n":
+        return text.encode(encoding, "strict" if errors is None else errors)
+    data = io.BytesIO()
+    file = io.TextIOWrapper(data, encoding, errors, newline)
+    file.write(text)
+    file.flush()
+    return data.getvalue()

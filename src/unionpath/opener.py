@@ -14,6 +14,7 @@ from unionpath.model.errors import oserror
 from unionpath.model.parts import Parts
 from unionpath.model.store import Capability, Store
 from unionpath.model.whiteout import WhiteoutFormat
+from unionpath.model.writable import WritableStore
 from unionpath.stores.local import LocalStore, can_read_trusted_xattrs
 from unionpath.whiteouts.names import oci, unionfs
 
@@ -55,6 +56,20 @@ def open_tree(
         store = SubtreeStore(store, root) if root else store
         store = PrefixedStore(store, at) if at else store
     return store, _pick_format(whiteouts, whole, root, at, userxattr=userxattr)
+
+
+def open_workdir(path: str) -> WritableStore:
+    """
+    Open the directory named for an upper's work in progress, made if it isn't there.
+
+    Raises:
+        OSError: it can't be made, or is something else.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    return LocalStore(path)
 
 
 def _pick_format(

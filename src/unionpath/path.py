@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import posixpath
+import stat as _stat
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
 from typing import (
@@ -42,9 +43,10 @@ from typing import (
 from upath.types import ReadablePath, WritablePath
 
 from unionpath import globbing
-from unionpath.copying import copy_to_host
-from unionpath.fileio import decode, parse_arguments, wrap
+from unionpath.copying import copy_into_union, copy_to_host
+from unionpath.fileio import decode, encode, parse_arguments, wrap
 from unionpath.model.entry import KIND_MASK, Kind, Stat
+from unionpath.model.change import Attributes
 from unionpath.model.errors import UnsupportedOperation, oserror
 from unionpath.model.text import (
     before_children,
@@ -717,9 +719,13 @@ class UnionPath(ReadablePath, WritablePath):
         if "b" not in mode:
             encoding = io.text_encoding(encoding)
         parsed = parse_arguments(mode, buffering, encoding, errors, newline)
-        if not parsed.reads_only:
-            self._refuse(refuse_open, parsed.action)
-        raw = self._stack.resolver.open(self._text)
+        if parsed.reads_only:
+            raw = self._stack.resolver.open(self._text)
+        else:
+            engine = self._stack.writer
+            if engine is None:
+                self._refuse(refuse_open, parsed.action)
+            raw = engine.open(self._text, parsed.raw)
         return wrap(raw, self._text, parsed, buffering, encoding, errors, newline)
 
     @override
@@ -977,7 +983,7 @@ class UnionPath(ReadablePath, WritablePath):
             return target
         return self._derive(in_order(self._text_of(target)))
 
-    # --- changes: refused until the mutation engine comes --------------------------------------------
+    # --- changes ------------------------------------------------------------------------------------
 
     def _refuse(
         self,
@@ -985,55 +991,240 @@ class UnionPath(ReadablePath, WritablePath):
         *details: _Details.args,
         **more: _Details.kwargs,
     ) -> NoReturn:
-        """Raise the error of a change: what E1 says if there is no upper."""
-        if self._stack.upper is not None:
-            raise UnsupportedOperation("writing arrives with the mutation engine")
+        """Raise the error that a change of a stack without an upper gets (E1)."""
         raise refuse(self._stack.resolver, self._text, *details, **more)
 
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
-        """Create a file, or bring its times to now; refused as E1 says."""
-        self._refuse(refuse_open, "w" if exist_ok else "x")
+        """
+        Create an empty file, or bring the times of what is there to now.
+
+        Raises:
+            FileExistsError (EEXIST): it exists and `exist_ok` is False. OSError: as a change does (C12).
+        """
+        _check_type("mode", mode, int)
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_open, "w" if exist_ok else "x")
+        if exist_ok:
+            try:
+                return engine.change(self._text, Attributes(now=True))
+            except FileNotFoundError:
+                pass
+        engine.open(self._text, "ab" if exist_ok else "xb", mode).close()
 
     @override
-    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Create a directory; refused as E1 says."""
+    def mkdir(
+        self,
+        mode: int = 0o777,
+        parents: bool = False,
+        exist_ok: bool = False,
+        *,
+        parent_mode: int | None = None,
+    ) -> None:
+        """
+        Create a directory; with `parents` those above it that are missing, too, with `parent_mode`.
+
+        Raises:
+            FileExistsError (EEXIST): the name shows something (D6). FileNotFoundError (ENOENT): a parent is missing.
+        """
+        _check_type("mode", mode, int)
+        if parent_mode is not None:
+            _check_type("parent_mode", parent_mode, int)
         try:
-            self._refuse(refuse_name, "mkdir")
+            self._mkdir(mode)
         except FileNotFoundError:
-            for above in self.parents if parents else ():
-                with suppress(FileNotFoundError):
-                    above._refuse(refuse_name, "mkdir")
-            raise
+            if not parents or self.parent == self:
+                raise
+            above = 0o777 if parent_mode is None else parent_mode
+            for parent in reversed(tuple(self._missing_parents())):
+                parent.mkdir(above, exist_ok=True)
+            self.mkdir(mode, exist_ok=exist_ok)
         except OSError:
             if not (exist_ok and self.is_dir()):
                 raise
 
+    def _mkdir(self, mode: int) -> None:
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_name, "mkdir")
+        engine.mkdir(self._text, mode)
+
+    def _missing_parents(self) -> Iterator[Self]:
+        """Give the parents up to the first that is there, the nearest first."""
+        for parent in self.parents:
+            if parent.exists():
+                return
+            yield parent
+
     def rmdir(self) -> None:
-        """Remove an empty directory; refused as E1 says."""
-        self._refuse(refuse_name, "rmdir")
+        """
+        Remove a directory that shows no names (D3).
+
+        Raises:
+            OSError: ENOTEMPTY, ENOTDIR, ENOENT; EBUSY for the root (R6).
+        """
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_name, "rmdir")
+        engine.rmdir(self._text)
+
+    def rmtree(self) -> None:
+        """
+        Remove a directory with all that it shows, in one step: one whiteout, however much lies below (D7).
+
+        Raises:
+            OSError: ENOTDIR for anything else, a link included; ENOENT; EBUSY for the root.
+        """
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_name, "rmdir")
+        engine.rmtree(self._text)
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove a file or link; refused as E1 says."""
+        """
+        Remove a name that isn't a directory's (D1, D2).
+
+        Raises:
+            IsADirectoryError (EISDIR): a directory. FileNotFoundError (ENOENT): nothing, unless `missing_ok`.
+        """
+        engine = self._stack.writer
         try:
-            self._refuse(refuse_name, "unlink")
+            if engine is None:
+                self._refuse(refuse_name, "unlink")
+            engine.unlink(self._text)
         except FileNotFoundError:
             if not missing_ok:
                 raise
 
     def chmod(self, mode: int, *, follow_symlinks: bool = True) -> None:
-        """Change permission bits; refused as E1 says."""
+        """
+        Set the permission bits (C5).
+
+        Raises:
+            OSError: EOPNOTSUPP for a link itself, as on Linux; ENOENT.
+        """
         _check_type("mode", mode, int)
-        self._refuse(refuse_attributes, follow_symlinks)
+        self._set(Attributes(permissions=_stat.S_IMODE(mode)), follow_symlinks)
 
     def lchmod(self, mode: int) -> None:
         """Do as `chmod`, for a link itself."""
         self.chmod(mode, follow_symlinks=False)
 
+    def chown(self, uid: int = -1, gid: int = -1, *, follow_symlinks: bool = True) -> None:
+        """
+        Set owner and group, as `os.chown`; -1 leaves one as it is.
+
+        Raises:
+            PermissionError (EPERM): this process may not. OSError: ENOENT.
+        """
+        _check_type("uid", uid, int)
+        _check_type("gid", gid, int)
+        self._set(Attributes(owner=(uid, gid)), follow_symlinks)
+
+    def utime(
+        self,
+        times: tuple[float, float] | None = None,
+        *,
+        ns: tuple[int, int] | None = None,
+        follow_symlinks: bool = True,
+    ) -> None:
+        """
+        Set access and modification time, as `os.utime`: in seconds, or in nanoseconds since the epoch; else to now.
+
+        Raises:
+            ValueError: both are given. OSError: ENOENT.
+        """
+        if times is not None and ns is not None:
+            raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
+        if times is not None:
+            _check_pair("times", times, (int, float))
+            ns = _nanoseconds(times[0]), _nanoseconds(times[1])
+        elif ns is not None:
+            _check_pair("ns", ns, (int,))
+        self._set(Attributes(times=ns, now=ns is None), follow_symlinks)
+
+    def _set(self, attributes: Attributes, follow: bool) -> None:
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_attributes, follow)
+        engine.change(self._text, attributes, follow)
+
+    def getxattr(self, attribute: str, *, follow_symlinks: bool = True) -> bytes:
+        """
+        Give the value of an extended attribute, as `os.getxattr`; the marks of layers are hidden (M3).
+
+        Raises:
+            OSError: ENODATA if there is none of that name; ENOENT.
+        """
+        _check_type("attribute", attribute, str)
+        value = self._stack.resolver.getxattr(self._text, attribute, follow_symlinks)
+        if value is None:
+            raise oserror(errno.ENODATA, self._text)
+        return value
+
+    def listxattr(self, *, follow_symlinks: bool = True) -> list[str]:
+        """Name the extended attributes, as `os.listxattr`, without the marks of layers (M3)."""
+        return self._stack.resolver.listxattr(self._text, follow_symlinks)
+
+    def setxattr(
+        self, attribute: str, value: ReadableBuffer, flags: int = 0, *, follow_symlinks: bool = True
+    ) -> None:
+        """
+        Set an extended attribute, as `os.setxattr`; `flags` as there.
+
+        Raises:
+            OSError: EPERM for an attribute that marks layers (M3); EEXIST, ENODATA as `flags` ask; ENOENT.
+        """
+        _check_type("attribute", attribute, str)
+        _check_type("flags", flags, int)
+        data = bytes(memoryview(value))
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_attributes, follow_symlinks)
+        present = False if flags & _XATTR_CREATE else True if flags & _XATTR_REPLACE else None
+        engine.set_xattr(self._text, attribute, data, present, follow_symlinks)
+
+    def removexattr(self, attribute: str, *, follow_symlinks: bool = True) -> None:
+        """
+        Remove an extended attribute, as `os.removexattr`.
+
+        Raises:
+            OSError: ENODATA if there is none of that name; ENOENT.
+        """
+        _check_type("attribute", attribute, str)
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_attributes, follow_symlinks)
+        engine.set_xattr(self._text, attribute, None, True, follow_symlinks)
+
+    def copy_up(self) -> None:
+        """
+        Bring the file to the upper, or the directory without what is in it; what shows stays the same (C2).
+
+        Raises:
+            OSError: ENOENT; what the upper failed with.
+        """
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_attributes, True)
+        engine.copy_up(self._text)
+
     def rename(self, target: Segment) -> Self:
-        """Rename within the stack; refused as E1 says, and EXDEV for a path of another stack (R5)."""
-        if isinstance(target, UnionPath) and not self._comparable(target):
-            raise oserror(errno.EXDEV, self._text, target._text)
-        self._refuse(refuse_name, "rename", self._joined(".", (target,)))
+        """
+        Rename within the stack, replacing a file or an empty directory; give the new path (R1-R6).
+
+        Raises:
+            OSError: EXDEV for a path of another stack or kind, which `move` reaches (R5), or for a directory of a
+                lower if the stack says `rename_dir="exdev"`; EISDIR, ENOTDIR, ENOTEMPTY, EINVAL, ENOENT, EBUSY.
+        """
+        if _is_elsewhere(target) or (isinstance(target, UnionPath) and not self._comparable(target)):
+            raise oserror(errno.EXDEV, self._text, str(target), hint="rename stays in one stack; use move()")
+        text = self._joined(".", (target,))
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_name, "rename", text)
+        engine.rename(self._text, text)
+        return self._derive(text)
 
     def replace(self, target: Segment) -> Self:
         """Do as `rename`."""
@@ -1044,53 +1235,114 @@ class UnionPath(ReadablePath, WritablePath):
     @overload
     def move(self, target: str) -> Self: ...
     def move(self, target: object) -> object:
-        """Move the file or tree to a path of any writable kind; refused as E1 says."""
+        """
+        Move the file or tree: renamed within the stack, copied and then removed where a rename can't go.
+
+        Raises:
+            OSError: as `rename`, `copy` and `rmtree` do.
+        """
         goal = self._target(target)
-        if not (isinstance(goal, UnionPath) and self._comparable(goal)):
+        if self._stack.upper is None and not (isinstance(goal, UnionPath) and self._comparable(goal)):
             self._refuse(refuse_name, "unlink")
-        return self.rename(goal)
+        if isinstance(goal, UnionPath) and self._comparable(goal):
+            try:
+                return self.rename(goal)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+        moved = self.copy(goal, follow_symlinks=False, preserve_metadata=True)
+        if self.is_dir() and not self.is_symlink():
+            self.rmtree()
+        else:
+            self.unlink()
+        return moved
 
     @overload
     def move_into(self, target_dir: _Target) -> _Target: ...
     @overload
     def move_into(self, target_dir: str) -> Self: ...
     def move_into(self, target_dir: object) -> object:
-        """Move the file or tree into a directory, under its own name; refused as E1 says."""
+        """Move the file or tree into a directory, under its own name; raises as `move`."""
         return self.move(self._target(target_dir) / self._own_name())
 
     @override
     def symlink_to(self, target: Segment, target_is_directory: bool = False) -> None:  # type: ignore[override]
-        """Make a symbolic link here; refused as E1 says."""
-        self._text_of(target)
-        self._refuse(refuse_name, "symlink")
+        """
+        Make this path a symbolic link to `target`, kept as it is written.
+
+        Raises:
+            OSError: EEXIST (D6); ENOENT for an empty target, ENAMETOOLONG for one over 4095 bytes (S2).
+        """
+        text = self._text_of(target)
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_name, "symlink")
+        engine.symlink(self._text, text)
 
     def hardlink_to(self, target: Segment) -> None:
-        """Make a hard link here; refused as E1 says."""
-        self.with_segments(target).lstat()
-        self._refuse(refuse_name, "link")
+        """
+        Make this path a second name of `target`, which is copied up if a lower has it (C8).
+
+        Raises:
+            OSError: EEXIST (D6); ENOENT; EPERM for a directory; EXDEV for a path of another stack or kind.
+        """
+        if _is_elsewhere(target) or (isinstance(target, UnionPath) and not self._comparable(target)):
+            raise oserror(errno.EXDEV, str(target), self._text)
+        existing = self._joined(".", (target,))
+        engine = self._stack.writer
+        if engine is None:
+            self._stack.resolver.stat(existing, False)
+            self._refuse(refuse_name, "link")
+        engine.link(self._text, existing)
 
     @override
     def write_bytes(self, data: ReadableBuffer) -> int:
-        """Write the whole file; refused as E1 says."""
-        memoryview(data)
-        self._refuse(refuse_open, "w")
+        """
+        Write the whole file, all or nothing (C11); a file that is there keeps its owner and mode.
+
+        Raises:
+            TypeError: `data` is no bytes. OSError: EISDIR; ENOENT for the directory; as a change does.
+        """
+        view = memoryview(data)
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_open, "w")
+        engine.write(self._text, data if isinstance(data, bytes) else bytes(view))
+        return view.nbytes
 
     @override
     def write_text(
         self, data: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
     ) -> int:
-        """Write the whole file as text; refused as E1 says."""
+        """Write the whole file as text; raises as `write_bytes`, and UnicodeEncodeError before anything changes."""
         _check_type("data", data, str)
-        self._refuse(refuse_open, "w")
+        encoded = encode(data, io.text_encoding(encoding), errors, newline)
+        engine = self._stack.writer
+        if engine is None:
+            self._refuse(refuse_open, "w")
+        engine.write(self._text, encoded)
+        return len(data)
 
     @override
     def _copy_from(
-        self, source: ReadablePath, follow_symlinks: bool = True, preserve_metadata: bool = False
+        self,
+        source: ReadablePath | Path,
+        follow_symlinks: bool = True,
+        preserve_metadata: bool = False,
     ) -> None:
-        """Copy any readable file or tree to here (pathlib's hook for `copy`); refused as E1 says."""
-        if source.info.is_dir(follow_symlinks=follow_symlinks):
-            self.mkdir()
-        self._refuse(refuse_open, "w")
+        """Copy any readable file or tree to here (pathlib's hook for `copy`); each file is whole or not there."""
+        engine = self._stack.writer
+        if engine is None:
+            if (
+                source.is_dir()
+                if isinstance(source, Path)
+                else source.info.is_dir(follow_symlinks=follow_symlinks)
+            ):
+                self.mkdir()
+            self._refuse(refuse_open, "w")
+        copy_into_union(
+            engine, self._text, source, follow_symlinks=follow_symlinks, preserve_metadata=preserve_metadata
+        )
 
 
 class _Parents(Sequence[_PathT]):
@@ -1170,6 +1422,8 @@ class _Info:
         return self._kind(False) == _SYMLINK
 
 
+_XATTR_CREATE: Final = getattr(os, "XATTR_CREATE", 1)
+_XATTR_REPLACE: Final = getattr(os, "XATTR_REPLACE", 2)
 _CONSTRUCTION: Final = ("__init__", "__new__", "with_segments")
 """What a subclass overrides when it wants to have a say in how derived paths are made."""
 _BINARY_MODES: Final[dict[str, Literal["ab", "wb", "xb"]]] = {"a": "ab", "w": "wb", "x": "xb"}
@@ -1185,6 +1439,21 @@ def _false_for_a_loop(error: OSError) -> bool:
 def _check_type(name: str, value: object, wanted: type) -> None:
     if not isinstance(value, wanted):
         raise TypeError(f"{name} must be {wanted.__name__}, not {type(value).__name__}")
+
+
+def _check_pair(name: str, value: object, types: tuple[type, ...]) -> None:
+    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, types) for each in value)):
+        raise TypeError(f"utime: {name!r} must be either a tuple of two numbers or None")
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Turn a time in seconds into nanoseconds, downwards as `os.utime` does."""
+    return seconds * 1_000_000_000 if isinstance(seconds, int) else math.floor(seconds * 1e9)
+
+
+def _is_elsewhere(target: object) -> bool:
+    """Tell whether a path is a concrete one of another kind, not text for a path of this stack."""
+    return not isinstance(target, (str, UnionPath)) and isinstance(target, (Path, ReadablePath, WritablePath))
 
 
 def _check_distinct(source: UnionPath, target: WritablePath | Path) -> None:

@@ -7,23 +7,27 @@ processes by pickling. What an upper layer *holds* does change; the stack that s
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 from weakref import ref
 
+from unionpath.model.errors import oserror
 from unionpath.model.layer import Cache, CacheInfo
 from unionpath.model.parts import parse_parts, show_parts
-from unionpath.model.store import Store
+from unionpath.model.store import Capability, Store
 from unionpath.model.typed import override
 from unionpath.model.whiteout import WhiteoutFormat
-from unionpath.opener import LayerSource, WhiteoutName, is_local_path, open_tree
+from unionpath.opener import LayerSource, WhiteoutName, is_local_path, open_tree, open_workdir
 from unionpath.resolve.resolver import Resolver
 
 if TYPE_CHECKING:
+    from unionpath.mutate.changes import Change
+    from unionpath.mutate.engine import Engine
     from unionpath.path import UnionPath
     from unionpath.stores.memory_state import MemoryState
 
@@ -218,9 +222,13 @@ class LayerStack:
         case: `"insensitive"` for stores to which names that differ in case are the same (N5).
         cache: how much is remembered, and for how long where coherence can't be had.
         name: makes the stack known as `union://NAME/…` in this process.
+        adopt: take the upper over even if it was written over other lowers (E3), or if a writer with
+            durability "volatile" died over it (E7).
 
     Raises:
-        TypeError, ValueError: an argument is of no use; a tree is given twice, or lies inside another (E3).
+        TypeError, ValueError: an argument is of no use; a tree is given twice, or lies inside another (E3); the
+            upper was written over other lowers, or a volatile writer died over it.
+        UnsupportedOperation: the upper can't be written to.
         FileNotFoundError, NotADirectoryError: a layer isn't a directory (E3).
     """
 
@@ -229,6 +237,7 @@ class LayerStack:
         "_cache",
         "_case",
         "_durability",
+        "_engine",
         "_hash",
         "_lock",
         "_lowers",
@@ -257,6 +266,7 @@ class LayerStack:
         case: Case = "sensitive",
         cache: Cache | None = None,
         name: str | None = None,
+        adopt: bool = False,
     ) -> None:
         _check_choice("rename_dir", rename_dir, get_args(RenameDir))
         _check_choice("on_layer_error", on_layer_error, get_args(OnLayerError))
@@ -288,10 +298,44 @@ class LayerStack:
                 cache=cache or Cache(),
                 skip_faults=on_layer_error == "skip",
                 fold=str.casefold if case == "insensitive" else None,
+                changing=self._upper is not None,
             ),
         )
+        self._engine = None if self._upper is None else self._make_engine(self._upper, adopt=adopt)
         if name is not None:
             _register(name, self)
+
+    def _make_engine(self, upper: Layer, *, adopt: bool) -> Engine:
+        from unionpath.mutate.engine import Engine
+
+        watched = upper.store.capabilities & Capability.WATCHABLE and self.cache.ttl is None
+        return Engine(
+            self.resolver,
+            workdir=None if upper.workdir is None else open_workdir(upper.workdir),
+            rename_mode=self._rename_dir,
+            durability=self._durability,
+            adopt=adopt,
+            told=not watched,
+        )
+
+    @property
+    def writer(self) -> Engine | None:
+        """What changes this stack, if it has an upper; what a `UnionPath` asks."""
+        return self._engine
+
+    @property
+    def engine(self) -> Engine:
+        """
+        What changes this stack, and can say beforehand what a change would do.
+
+        Raises:
+            OSError (EROFS): the stack has no upper.
+        """
+        if self._engine is None:
+            raise oserror(
+                errno.EROFS, "/", hint="this stack has no upper; make one with LayerStack(…, upper=…)"
+            )
+        return self._engine
 
     @override
     def __setattr__(self, name: str, value: object) -> None:
@@ -378,12 +422,39 @@ class LayerStack:
         """Forget everything remembered, so that the next look sees the layers as they are (N4)."""
         self.resolver.refresh()
 
+    def recover(self) -> None:
+        """
+        Clear what writers left that died, now; opening a stack does it, too (E5).
+
+        Raises:
+            OSError (EROFS): the stack has no upper.
+        """
+        self.engine.recover()
+
+    def changes(self) -> Iterator[Change]:
+        """
+        Give what the upper changes relative to the lowers, in the order of paths, lazily.
+
+        Nothing, if the stack has no upper. What changes meanwhile is given or not.
+        """
+        from unionpath.mutate.changes import changes
+
+        if self._upper is None:
+            return iter(())
+        return changes(
+            self.layers,
+            skip_faults=self._on_layer_error == "skip",
+            fold=str.casefold if self._case == "insensitive" else None,
+        )
+
     def cache_info(self) -> CacheInfo:
         """Tell how much is remembered, and how often that sufficed."""
         return self.resolver.info()
 
     def close(self) -> None:
-        """Let go of what is remembered, watched and held open; the stack can be used again."""
+        """Let go of what is remembered, watched and held open, and end writing; the stack can be used again."""
+        if self._engine is not None:
+            self._engine.close()
         self.resolver.refresh()
         with self._lock:
             parts = tuple(self._only.values())

@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 Work: TypeAlias = Callable[[], object]
 """One timed pass; gives its answer."""
+Clock: TypeAlias = Callable[[], int]
+"""Nanoseconds of something that passes."""
 Normal: TypeAlias = Callable[[object], object]
 """Makes answers comparable, outside the timed part."""
 
@@ -67,14 +69,17 @@ def measure(
     *,
     effort: Effort,
     normal: Normal = lambda answer: answer,
+    clock: Clock = time.process_time_ns,
 ) -> dict[str, Timing]:
     """
-    Time each side's pass, in CPU time of this process.
+    Time each side's pass; by default in CPU time of this process.
 
     Raises:
         WrongAnswer: a side that isn't excused gave another answer than expected.
     """
-    runs = [_Run(side, expected, normal, effort.patience / (4 if side.excused else 1)) for side in sides]
+    runs = [
+        _Run(side, expected, normal, effort.patience / (4 if side.excused else 1), clock) for side in sides
+    ]
     for number in range(effort.rounds + 1):
         for run in runs if number % 2 else reversed(runs):
             if number == 0 or run.spent < run.patience:
@@ -85,7 +90,7 @@ def measure(
 class _Run:
     """The rounds of one side."""
 
-    def __init__(self, side: Side, expected: object, normal: Normal, patience: float) -> None:
+    def __init__(self, side: Side, expected: object, normal: Normal, patience: float, clock: Clock) -> None:
         self.side = side
         self.best = math.inf
         self.spent = 0.0
@@ -93,6 +98,7 @@ class _Run:
         self._expected = expected
         self._normal = normal
         self.patience = patience
+        self._clock = clock
         self._loops = 1
 
     def round(self, *, first: bool) -> None:
@@ -110,7 +116,7 @@ class _Run:
         with self.side.fresh() as work:
             if warm_up:
                 self._warm_up(work)
-            seconds, answer = timed(work, self._loops)
+            seconds, answer = timed(work, self._loops, self._clock)
         self.spent += time.perf_counter() - began
         self._compare(answer)
         self.best = min(self.best, seconds)
@@ -119,7 +125,7 @@ class _Run:
         """Pass until what is remembered is remembered, and choose how many passes a round has."""
         began = time.perf_counter()
         for _ in range(_WARM_UP):
-            seconds, _answer = timed(work, 1)
+            seconds, _answer = timed(work, 1, self._clock)
             if time.perf_counter() - began > self.patience:
                 return
         self._loops = max(1, int(_ROUND / max(seconds, 1e-9)))
@@ -134,13 +140,13 @@ class _Run:
             )
 
 
-def timed(work: Work, loops: int) -> tuple[float, object]:
-    """Run passes; give the seconds of CPU time of one, and the last answer."""
+def timed(work: Work, loops: int, clock: Clock = time.process_time_ns) -> tuple[float, object]:
+    """Run passes; give the seconds that one took by the clock, and the last answer."""
     answer: object = None
-    start = time.process_time_ns()
+    start = clock()
     for _ in range(loops):
         answer = work()
-    return (time.process_time_ns() - start) / loops / 1e9, answer
+    return (clock() - start) / loops / 1e9, answer
 
 
 def turns(rounds: int, *works: Callable[[], float]) -> Iterator[float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +49,48 @@ def mounted(base: Path, layers: Sequence[Path]) -> Iterator[Path]:
         empty = base / "empty"
         empty.mkdir(exist_ok=True)
         layers = [*layers, empty]
+    with _mounted(base, layers, "") as point:
+        yield point
+
+
+@contextmanager
+def mounted_writable(
+    base: Path, lowers: Sequence[Path], place: Path, *, volatile: bool = False
+) -> Iterator[Path]:
+    """Mount layers of `base`, top first, below an empty upper in `place`; `volatile`: nothing is synced."""
+    inside = upper_in(place).relative_to(base), (place / "work").relative_to(base)
+    more = f",upperdir={inside[0]},workdir={inside[1]}{',volatile' if volatile else ''}"
+    with _mounted(base, lowers, more) as point:
+        yield point
+
+
+@contextmanager
+def fuse_mounted(lowers: Sequence[Path], place: Path) -> Iterator[Path]:
+    """Mount the same with fuse-overlayfs."""
+    point = place / "mount"
+    point.mkdir()
+    data = f"lowerdir={':'.join(map(str, lowers))},upperdir={upper_in(place)},workdir={place / 'work'}"
+    subprocess.run(["fuse-overlayfs", "-o", data, str(point)], check=True)
+    try:
+        yield point
+    finally:
+        _unmount(point)
+
+
+def no_fuse() -> str | None:
+    """Say why fuse-overlayfs can't be compared with, or None."""
+    return None if shutil.which("fuse-overlayfs") else "not installed"
+
+
+def upper_in(place: Path) -> Path:
+    """Make an empty upper and its work directory in `place`."""
+    for name in ("upper", "work"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    return place / "upper"
+
+
+@contextmanager
+def _mounted(base: Path, layers: Sequence[Path], more: str) -> Iterator[Path]:
     point = base / "mount"
     point.mkdir(exist_ok=True)
     # Names relative to `base` keep the options within the one page that they may have.
@@ -54,15 +98,19 @@ def mounted(base: Path, layers: Sequence[Path]) -> Iterator[Path]:
     back = os.getcwd()
     os.chdir(base)
     try:
-        data = f"lowerdir={lowers},{OPTIONS}".encode()
+        data = f"lowerdir={lowers}{more},{OPTIONS}".encode()
         _check(_libc().mount(b"overlay", os.fsencode(point), b"overlay", 0, data))
     finally:
         os.chdir(back)
     try:
         yield point
     finally:
-        if _libc().umount2(os.fsencode(point), 0) != 0:
-            _check(_libc().umount2(os.fsencode(point), _MNT_DETACH))
+        _unmount(point)
+
+
+def _unmount(point: Path) -> None:
+    if _libc().umount2(os.fsencode(point), 0) != 0:
+        _check(_libc().umount2(os.fsencode(point), _MNT_DETACH))
 
 
 def _libc() -> ctypes.CDLL:

@@ -31,7 +31,7 @@ class Row:
 
 
 MAIN = ("workload", "mode", "union", "kernel", "ratio", "target", "")
-OTHERS = ("plain", "naive", "Multiplexed", "MultiFS", "UPath")
+OTHERS = ("plain", "fuse-overlayfs", "naive", "Multiplexed", "MultiFS", "UPath")
 
 
 def main_table(rows: Iterable[Row]) -> list[tuple[str, ...]]:
@@ -87,6 +87,13 @@ def duration(seconds: float) -> str:
         if seconds * factor < 1000:
             return f"{_digits(seconds * factor)} {unit}"
     return f"{_digits(seconds)} s"
+
+
+def ratio_in_words(ratio: float) -> str:
+    """Write a ratio with two digits."""
+    if math.isinf(ratio):
+        return "fails"
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
 
 
 def _figure(value: float | None) -> str:

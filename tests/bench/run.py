@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the package `bench` is
 
-from bench import listings, lookups, memory, mounts, peers, processes
+from bench import changing, listings, lookups, memory, mounts, peers, processes
 from bench.ground import Format
 from bench.measure import Effort, WrongAnswer
 from bench.report import as_markdown, as_text, main_table, others_table
@@ -30,6 +30,12 @@ GROUPS: dict[str, Callable[[Setting], None]] = {
     "flat": lookups.run_flat,
     "W4": listings.run_iterdir,
     "W5": listings.run_walk,
+    "W6": changing.run_copy_up,
+    "W6s": changing.run_sparse,
+    "W6c": changing.run_chmod,
+    "W7": changing.run_write,
+    "W8": changing.run_unlink,
+    "W9": changing.run_rmtree,
     "W10": listings.run_glob,
     "W1o": processes.run_one_shot,
     "W11": processes.run_import,
@@ -82,6 +88,7 @@ def facts(setting: Setting) -> list[str]:
         f"load {os.getloadavg()[0]:.1f}, {files} descriptors",
         f"{setting.depth} layers, whiteouts in format {setting.layout}",
         f"kernel OverlayFS: {setting.no_kernel or f'mounted with {mounts.OPTIONS}'}",
+        f"fuse-overlayfs: {mounts.no_fuse() or 'installed'}",
         f"MultiFS: {peers.no_multifs() or 'installed'}",
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from bench.ground import Forest, Format, Plan, grow, spread
 from bench.measure import Effort, Normal, Side, Timing, Work, measure, warm
 from bench.mounts import mounted
 from bench.peers import Face, Multi, Multiplexed, NaiveUnion, Paths, no_multifs, upath_of
-from bench.report import Row, duration
+from bench.report import Row, duration, ratio_in_words
 
 Ask: TypeAlias = Callable[[Face], object]
 """A pass: puts a workload's questions to a face."""
@@ -97,10 +96,8 @@ class Setting:
         return times
 
     def _beside(self, timing: Timing, base: Timing) -> str:
-        ratio = timing.seconds / base.seconds
-        if math.isinf(ratio):
-            return "fails"
-        return (f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}") + ("" if timing.right else "!")
+        words = ratio_in_words(timing.seconds / base.seconds)
+        return words if timing.right or words == "fails" else f"{words}!"
 
     @contextmanager
     def warm_faces(self, forest: Forest) -> Iterator[Warm]:

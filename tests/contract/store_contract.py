@@ -117,6 +117,9 @@ class Hearer:
     def changed(self, name: str | None) -> None:
         self.heard.append(name)
 
+    def altered(self, name: str | None) -> None:
+        self.heard.append(name)
+
 
 def errno_of(ask: Callable[..., object], *arguments: object) -> int | None:
     """The errno that a question is refused with."""

@@ -218,11 +218,13 @@ def _wrong(changing: Changing, stack: LayerStack, changes: int) -> Iterator[str]
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.changes_lowers("to see the union follow")
 def test_no_answer_is_stale(kind: str, seed: int) -> None:
     """A change made elsewhere shows at the next look: 12 000 changes, 0 stale answers."""
     assert [] == count_stale(kind, CHANGES // len(KINDS), random.Random(f"{kind} {seed}"))
 
 
+@pytest.mark.changes_lowers("to see the union follow")
 def test_nor_when_little_is_kept(seed: int) -> None:
     """Nor when directories are forgotten all the time to keep within the bound."""
     from unionpath import Cache
@@ -231,6 +233,7 @@ def test_nor_when_little_is_kept(seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["local-oci", "local-overlayfs"])
+@pytest.mark.changes_lowers("to see the union follow")
 def test_nor_when_descriptors_are_few(kind: str, seed: int) -> None:
     """Nor when directories give their descriptors up all the time: in a process that may have few."""
     BY_ID[kind].require()

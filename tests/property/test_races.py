@@ -33,6 +33,7 @@ NAMES = ("a", "b", "c", "secret")
 
 @pytest.mark.rule("L11", "E2")
 @pytest.mark.parametrize("immutable", [False, True], ids=["live", "immutable"])
+@pytest.mark.changes_lowers("to see the union follow")
 def test_nothing_outside_is_ever_reached(seed: int, immutable: bool) -> None:
     """A layer never follows symlinks, not even when a directory is swapped for one in mid-lookup."""
     from unionpath import Layer, LayerStack

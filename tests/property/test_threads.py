@@ -155,6 +155,7 @@ class Reader:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+@pytest.mark.changes_lowers("to see the union follow")
 def test_nothing_but_races_and_no_wrong_end(stack: LayerStack) -> None:
     """No error but those of races, no wrong answer afterwards, no deadlock."""
     live = [layer.store.place for layer in stack.layers[:2]]

@@ -10,6 +10,15 @@ import pytest
 from grounds import BY_ID, GROUNDS, Ground
 from unions import Builder
 
+DEEP = ("local-oci", "memory-unionfs", "local-overlayfs", "memory-userxattr", "memory-table")
+"""Where unions to write to are tried with five lowers, too: one ground of each format."""
+MIDDLE = ("local-oci", "memory-table")
+UPPERS = [
+    *((ground, 1) for ground in GROUNDS),
+    *((BY_ID[kind], 2) for kind in MIDDLE),
+    *((BY_ID[kind], 5) for kind in DEEP),
+]
+
 
 @pytest.fixture(params=GROUNDS, ids=lambda ground: ground.id)
 def ground(request: pytest.FixtureRequest) -> Ground:
@@ -26,9 +35,34 @@ def union(request: pytest.FixtureRequest, ground: Ground, tmp_path: Path) -> Ite
     builder.close()
 
 
+@pytest.fixture(params=UPPERS, ids=lambda chosen: f"{chosen[0].id}-{chosen[1]}")
+def writing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Builder]:
+    """Build unions to write to: on every ground over one lower, and in each format over five."""
+    ground, depth = request.param
+    builder = Builder(ground, tmp_path, depth=depth)
+    yield builder
+    builder.close()
+
+
+@pytest.fixture
+def writable(ground: Ground, tmp_path: Path) -> Iterator[Builder]:
+    """Build unions to write to on every ground over one lower: for long lists of cases."""
+    builder = Builder(ground, tmp_path)
+    yield builder
+    builder.close()
+
+
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[Builder]:
     """Build unions of local `oci` layers, for what doesn't depend on store and format."""
-    builder = Builder(BY_ID["local-oci"], tmp_path, 0)
+    builder = Builder(BY_ID["local-oci"], tmp_path)
+    yield builder
+    builder.close()
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Builder]:
+    """Build unions of `oci` layers in memory: the cheapest."""
+    builder = Builder(BY_ID["memory-oci"], tmp_path)
     yield builder
     builder.close()

@@ -199,6 +199,7 @@ class TestSpecialFiles:
             assert stat.S_ISFIFO((root / "p").stat().st_mode)
 
     @pytest.mark.rule("N3")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_fifo_with_a_writer(self, local: Builder, tmp_path: Path) -> None:
         """A FIFO that somebody writes to gives what was written."""
         root = local(Dir({"p": Fifo()}))
@@ -220,6 +221,7 @@ class TestSpecialFiles:
             assert "EACCES" == refusal((root / "null").read_bytes)
 
     @pytest.mark.rule("N3")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_sockets(self, local: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A socket is shown; opening it is ENXIO, as for the system."""
         root = local(Dir())
@@ -235,6 +237,7 @@ class TestVanishingLayers:
     """Layers that go away, or change into something else, under an open stack."""
 
     @pytest.mark.rule("E2", "L8")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_layer_removed_under_the_stack(self, local: Builder, tmp_path: Path) -> None:
         """A layer whose root is gone is an error or an empty layer at once, never an old answer."""
         root = local(Dir({"f": File(b"top")}), Dir({"f": File(b"below"), "d": Dir()}))
@@ -250,6 +253,7 @@ class TestVanishingLayers:
                 assert error.filename in ("/f", "/")
 
     @pytest.mark.rule("L11", "L8")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_layer_replaced_under_the_stack(self, local: Builder, tmp_path: Path) -> None:
         """What takes the place of a layer's root is another tree: never shown as the layer."""
         root = local(Dir({"f": File(b"right")}))
@@ -277,6 +281,7 @@ class TestVanishingLayers:
             assert "closed" in str(error)
 
 
+@pytest.mark.changes_lowers("to see the union follow")
 def test_many_threads_ask_at_once(local: Builder, tmp_path: Path) -> None:
     """Look-ups from many threads, while the layers change: only right answers."""
     root = local(Dir({"d": Dir({"f": File(b"0")})}), Dir({"d": Dir({f"n{at}": File() for at in range(50)})}))

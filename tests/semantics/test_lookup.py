@@ -172,6 +172,7 @@ def test_a_merged_directory_has_the_mode_of_its_top(union: Builder) -> None:
 
 
 @pytest.mark.rule("L7")
+@pytest.mark.changes_lowers("to see the union follow")
 def test_a_merged_directory_has_owner_and_times_of_its_top(local: Builder) -> None:
     """Mode, owner and times are those of the topmost contributor."""
     root = local(Dir({"d": Dir()}), Dir({"d": Dir({"x": File()})}))

@@ -172,6 +172,7 @@ class TestChangesMadeElsewhere:
         assert b"1" == (root / "d/sub/deep").read_bytes()
 
     @pytest.mark.rule("N4")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_content_and_mode(self, union: Builder, root: UnionPath) -> None:
         """What a file holds, and how it may be used, is never remembered."""
         assert 1 == (root / "f").stat().st_size
@@ -228,6 +229,7 @@ def test_a_cache_time(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.rule("N4")
+@pytest.mark.changes_lowers("to see the union follow")
 def test_changes_by_another_process(local: Builder) -> None:
     """A name made by another process shows up at the next look."""
     root = local(Dir({"d": Dir({"f": File()})}), Dir({"d": Dir({"g": File()})}))

@@ -67,7 +67,7 @@ NEWEST = {
     "lchmod": "(self, mode)",
     "lstat": "(self)",
     "match": "(self, path_pattern, *, case_sensitive=None)",
-    "mkdir": "(self, mode=511, parents=False, exist_ok=False)",
+    "mkdir": "(self, mode=511, parents=False, exist_ok=False, *, parent_mode=None)",
     "move": "(self, target)",
     "move_into": "(self, target_dir)",
     "open": "(self, mode='r', buffering=-1, encoding=None, errors=None, newline=None)",
@@ -108,7 +108,21 @@ PROPERTIES = {
     "suffix",
     "suffixes",
 }
-OURS = {"explain", "layer", "origins", "stack", "versions"}
+OURS = {
+    "chown",
+    "copy_up",
+    "explain",
+    "getxattr",
+    "layer",
+    "listxattr",
+    "origins",
+    "removexattr",
+    "rmtree",
+    "setxattr",
+    "stack",
+    "utime",
+    "versions",
+}
 
 
 def bare(function: Callable[..., object]) -> str:

@@ -193,6 +193,7 @@ class TestStack:
         assert "/" == str(stack.root) == str(stack / "/")
         assert "/etc/x" == str(stack / "etc/x") == str(stack / "/etc/x")
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_can_be_used_after_close(self, dirs: list[Path]) -> None:
         with LayerStack(dirs) as stack:
             stack.resolver.listing("/")
@@ -317,6 +318,7 @@ class TestCase:
     def stack(self, dirs: list[Path]) -> LayerStack:
         return LayerStack(dirs, case="insensitive")
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_names_in_any_case(self, stack: LayerStack, dirs: list[Path]) -> None:
         (dirs[1] / "ReadMe").write_text("b")
         (dirs[2] / "README").write_text("c")
@@ -328,6 +330,7 @@ class TestCase:
                 assert (1,) == stack.resolver.origins(spelling)
                 assert "/ReadMe" == stack.resolver.realpath(spelling, strict=True)
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_whiteouts_in_another_case(self, stack: LayerStack, dirs: list[Path]) -> None:
         (dirs[0] / ".wh.READme").touch()
         (dirs[1] / "readme").touch()
@@ -339,6 +342,7 @@ class TestCase:
         (dirs[0] / ".wh.READme").unlink()
         assert ["readme"] == list(stack.resolver.listing("/"))
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_directories_spelled_differently_merge(self, stack: LayerStack, dirs: list[Path]) -> None:
         for directory, name in zip(dirs, ("Etc", "ETC", "etc"), strict=True):
             (directory / name / "Sub").mkdir(parents=True)
@@ -352,6 +356,7 @@ class TestCase:
             assert b"ETC" == stack.resolver.read("/ETC/sub/B")
             assert "/Etc/Sub/b" == stack.resolver.realpath("/etc/x/../sub/b", strict=False)
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_versions_are_spelled_as_their_layers_do(self, stack: LayerStack, dirs: list[Path]) -> None:
         for directory, name in zip(dirs, ("Etc/Conf", "ETC/CONF", "etc/conf"), strict=True):
             (directory / name).parent.mkdir()
@@ -361,6 +366,7 @@ class TestCase:
             path.read_text() for path in (stack / "etc/conf").versions()
         ]
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_links_and_dots(self, stack: LayerStack, dirs: list[Path]) -> None:
         (dirs[2] / "Dir/Below").mkdir(parents=True)
         (dirs[0] / "Link").symlink_to("DIR/below/..")
@@ -369,6 +375,7 @@ class TestCase:
         assert "/Dir/Below" == stack.resolver.realpath("/ABS", strict=True)
         assert ["Below"] == list(stack.resolver.listing("/link/below/.."))
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_changes_are_seen(self, stack: LayerStack, dirs: list[Path]) -> None:
         (dirs[2] / "D").mkdir()
         for number in range(5):
@@ -381,6 +388,7 @@ class TestCase:
             (dirs[1] / "d").rmdir()
             assert Kind.FILE == stack.resolver.kind(f"/D/file{number}")
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_names_that_one_layer_tells_apart(self, stack: LayerStack, dirs: list[Path]) -> None:
         """The first by code points shows; the other can't be reached, but nothing fails."""
         for name in ("File", "file"):

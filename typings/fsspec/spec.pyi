@@ -21,7 +21,7 @@ class AbstractFileSystem(metaclass=_Cached):
     def open(
         self,
         path: str,
-        mode: Literal["rb"] = "rb",
+        mode: Literal["rb", "wb"] = "rb",
         block_size: int | None = None,
         cache_options: dict[str, object] | None = None,
         compression: str | None = None,
@@ -30,6 +30,14 @@ class AbstractFileSystem(metaclass=_Cached):
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **kwargs: object
     ) -> bytes: ...
+    # Older ones don't know `mode`; who passes it looks first.
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None: ...
+    def put_file(
+        self, lpath: str, rpath: str, callback: object = ..., mode: str = "overwrite", **kwargs: object
+    ) -> None: ...
+    def mkdir(self, path: str, create_parents: bool = True, **kwargs: object) -> None: ...
+    def rmdir(self, path: str) -> None: ...
+    def rm_file(self, path: str) -> None: ...
     def invalidate_cache(self, path: str | None = None) -> None: ...
     def mv(
         self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **kwargs: object

@@ -11,9 +11,12 @@ from typing import Final, TypeAlias
 
 from unionpath.cli.accounts import account_name
 from unionpath.cli.failures import Failure
+from unionpath.cli.hands import Steps
 from unionpath.cli.look import Item, Listing, Node
 from unionpath.cli.spelling import text_fields
 from unionpath.model.entry import Kind
+from unionpath.mutate.changes import Change
+from unionpath.mutate.steps import Step
 from unionpath.resolve.explain import Explanation
 
 VERSION: Final = 1
@@ -80,6 +83,35 @@ def explanation(found: Explanation) -> Fields:
             for report in found.layers
         ],
     }
+
+
+def change(found: Change) -> Fields:
+    """Give the members for one change."""
+    return {
+        **text_fields("path", found.path),
+        "change": found.what,
+        "kind": _kind(found.kind),
+        "was": _kind(found.was),
+    }
+
+
+def deed(path: str, target: str | None, steps: Steps) -> Fields:
+    """Give the members for one thing done (`steps` None), or planned."""
+    fields: Fields = dict(text_fields("path", path))
+    if target is not None:
+        fields |= text_fields("target", target)
+    if steps is not None:
+        fields["steps"] = [
+            {"step": _step_word(step), **text_fields("path", step.path), **text_fields("text", str(step))}
+            for step in steps
+        ]
+    return fields
+
+
+def _step_word(step: Step) -> str:
+    """Write `CopyUp` as `copy_up`."""
+    name = type(step).__name__
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).removeprefix("_")
 
 
 def item(found: Item, layers: Sequence[str], *, by_name: bool = False) -> Fields:

@@ -14,14 +14,18 @@ from typing import IO, Any
 import click
 from typing_extensions import override
 
+from unionpath.cli.places import Place
 from unionpath.cli.spelling import escaped, shown
+from unionpath.model.errors import UnsupportedOperation
 from unionpath.path import UnionPath
 from unionpath.stack import Layer
+
+NO_UPPER = "there is no upper; give one with --upper DIR, or as `upper` in the stack file"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One path that could not be shown."""
+    """One path that could not be shown, or changed."""
 
     path: str
     number: int
@@ -29,7 +33,7 @@ class Failure:
     message: str
     """The system's words for it."""
     hint: str | None
-    """Why, as far as is known: what the layer said, or what hides the path."""
+    """Why, as far as is known: what the layer said, what hides the path, or what to do."""
 
     def __str__(self) -> str:
         hint = "" if self.hint is None else f" ({self.hint})"
@@ -42,9 +46,13 @@ class Report:
     def __init__(self) -> None:
         self.failures: list[Failure] = []
 
-    def about(self, path: UnionPath) -> _About:
-        """Turn an OSError into a failure of `path`. Nothing is printed inside: that fails in its own way."""
-        return _About(self, path)
+    def about(self, place: Place | str, words: str | None = None, target: str | None = None) -> _About:
+        """
+        Turn an OSError into a failure of `place`. Nothing is printed inside: that fails in its own way.
+
+        `words`: how the place is spelled. `target`: where it was to go.
+        """
+        return _About(self, place, str(place) if words is None else words, target)
 
     def add(self, failure: Failure) -> None:
         """Note a failure and tell of it."""
@@ -55,9 +63,11 @@ class Report:
 class _About:
     """Questions about one path; the OSErrors among the answers end here."""
 
-    def __init__(self, report: Report, path: UnionPath) -> None:
+    def __init__(self, report: Report, place: Place | str, words: str, target: str | None) -> None:
         self._report = report
-        self._path = path
+        self._place = place
+        self._words = words
+        self._target = target
 
     def __enter__(self) -> None:
         pass
@@ -65,10 +75,34 @@ class _About:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not isinstance(error, OSError):
+        if isinstance(error, UnsupportedOperation):
+            number = errno.EOPNOTSUPP
+            failure = Failure(self._words, number, os.strerror(number), str(error) or None)
+        elif isinstance(error, OSError):
+            failure = self._failure(error)
+        else:
             return False
-        self._report.add(_failure(self._path, error))
+        self._report.add(failure)
         return True
+
+    def _failure(self, error: OSError) -> Failure:
+        number = error.errno or errno.EIO
+        message = os.strerror(number)
+        said = (error.strerror or str(error)).removeprefix(message).removeprefix(": ")
+        hints = [said, *getattr(error, "__notes__", ()), self._elsewhere(error)]
+        if number == errno.EROFS and isinstance(self._place, UnionPath) and self._place.stack.upper is None:
+            hints = [NO_UPPER]
+        elif not any(hints) and number == errno.ENOENT and isinstance(self._place, UnionPath):
+            hints = [_what_hides(self._place)]
+        return Failure(self._words, number, message, "; ".join(filter(None, hints)) or None)
+
+    def _elsewhere(self, error: OSError) -> str | None:
+        """Say at which end it failed, where there are two, or how far inside."""
+        if self._target is None:
+            return None
+        if error.filename2 is not None or error.filename is None:
+            return f"to {self._target}"
+        return f"at {error.filename}" if str(error.filename) != str(self._place) else None
 
 
 class BadUnionError(click.ClickException):
@@ -94,7 +128,7 @@ def building(place: str, called: Iterable[tuple[str, Layer]] = ()) -> Generator[
     except OSError as error:
         raise BadUnionError(_with_file(f"{place}: {error.strerror or error}", error)) from error
     except (TypeError, ValueError, ImportError) as error:
-        message = str(error)
+        message = str(error).replace("adopt=True", "--adopt")
         for words, layer in called:
             message = message.replace(repr(layer), words, 1)
         raise BadUnionError(f"{place}: {message}") from error
@@ -104,15 +138,6 @@ def complain(line: str) -> None:
     """Write one line to stderr, after all that was printed so far."""
     sys.stdout.flush()
     print(f"unionpath: {line}", file=sys.stderr)
-
-
-def _failure(path: UnionPath, error: OSError) -> Failure:
-    number = error.errno or errno.EIO
-    message = os.strerror(number)
-    said = (error.strerror or str(error)).removeprefix(message).removeprefix(": ")
-    hints = [said, *getattr(error, "__notes__", ())]
-    hint = "; ".join(filter(None, hints)) or (_what_hides(path) if number == errno.ENOENT else None)
-    return Failure(str(path), number, message, hint)
 
 
 def _what_hides(path: UnionPath) -> str | None:

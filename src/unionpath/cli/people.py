@@ -16,6 +16,8 @@ from unionpath.cli.accounts import account_name
 from unionpath.cli.look import Item, Node
 from unionpath.cli.spelling import escaped, shown, width
 from unionpath.model.entry import KIND_WORDS, Kind
+from unionpath.mutate.changes import LETTERS, Change, What
+from unionpath.mutate.steps import Step
 from unionpath.resolve.explain import Explanation, LayerReport, Role, outcome
 
 Line: TypeAlias = list[tuple[str, str]]
@@ -51,6 +53,13 @@ _ROLE_STYLES = {
     Role.HIDDEN: "red",
     Role.WHITEOUT: "bold red",
     Role.ABSENT: "dim",
+}
+_CHANGE_STYLES: dict[What, str] = {
+    "added": "green",
+    "modified": "yellow",
+    "metadata": "cyan",
+    "deleted": "red",
+    "opaque": "bold red",
 }
 _LAYER_STYLES = ("green", "magenta", "yellow", "cyan", "blue", "red")
 
@@ -205,6 +214,21 @@ def _part(report: LayerReport) -> Line:
 def _reason(report: LayerReport) -> Line:
     what: Line = [] if report.kind is None else [(f" {KIND_WORDS[report.kind]} {shown(report.place)}", "")]
     return what if report.hidden_by is None else [*what, (f"  ({escaped(report.hidden_by)})", "dim")]
+
+
+# --- changes, plan ---------------------------------------------------------------------------------
+
+
+def change_line(change: Change) -> Line:
+    """Give one change: a letter and the path."""
+    return [(LETTERS[change.what], _CHANGE_STYLES[change.what]), (" ", ""), (shown(change.path), "")]
+
+
+def step_lines(steps: Sequence[Step]) -> Iterator[Line]:
+    """Give the steps of a plan; a plan without steps says that nothing is to do."""
+    yield from ([(escaped(str(step)), "")] for step in steps)
+    if not steps:
+        yield [("nothing to do", "dim")]
 
 
 # --- pieces ----------------------------------------------------------------------------------------

@@ -7,24 +7,20 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
 
 import click
 from typing_extensions import override
 
 from unionpath.cli import documents, people
-from unionpath.cli.failures import Report, complain
-from unionpath.cli.look import Item, Listing, Look
-from unionpath.cli.screen import Screen, write_what_is_possible
+from unionpath.cli.changing import COMMANDS, changes, plan
+from unionpath.cli.failures import complain
+from unionpath.cli.job import Job, job_of, paths_argument
+from unionpath.cli.look import Item, Listing
+from unionpath.cli.screen import write_what_is_possible
 from unionpath.cli.spelling import escaped
-from unionpath.cli.union import Wish, open_stack, union_options
-from unionpath.model.parts import check_text
-from unionpath.path import UnionPath
-from unionpath.stack import LayerStack
-
-_CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
+from unionpath.cli.union import union_options
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -68,54 +64,6 @@ class Program(click.Group):
             ctx.exit(1)
 
 
-class Job:
-    """One run of one command: the stack it looks at, and the way its answers go."""
-
-    def __init__(self, context: click.Context, wish: Wish, stack: LayerStack) -> None:
-        self._context = context
-        self.wish = wish
-        self.stack = stack
-        self.layers = [layer.name for layer in stack.layers]
-        self.report = Report()
-        self.look = Look(stack, self.report)
-        self.screen = Screen()
-
-    def finish(self, results: Sequence[Mapping[str, object]]) -> None:
-        """Print the document, if one was asked for, and end with the exit code."""
-        if self.wish.json:
-            command, failures = self._context.info_name or "", self.report.failures
-            text = documents.document(command, results, failures, indent=self.screen.is_terminal)
-            sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-        self._context.exit(1 if self.report.failures else 0)
-
-
-@contextmanager
-def _job(context: click.Context) -> Generator[Job]:
-    wish = context.ensure_object(Wish)
-    with open_stack(wish) as stack:
-        yield Job(context, wish, stack)
-
-
-def _checked(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
-    for text in texts:
-        try:
-            check_text(text)
-        except ValueError as error:
-            raise click.BadParameter(f"{text!r}: {error}") from error
-    return texts
-
-
-def _paths(*, required: bool) -> Callable[[_CommandT], _CommandT]:
-    return click.argument(
-        "paths",
-        nargs=-1,
-        metavar="PATH..." if required else "[PATH...]",
-        required=required,
-        callback=_checked,
-    )
-
-
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
         from importlib.metadata import PackageNotFoundError, version
@@ -139,10 +87,10 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
 )
 def program() -> None:
     """
-    Look at many directory trees as one.
+    Look at many directory trees as one, and change that one.
 
     A PATH is a path in the union; it starts at the root with or without a slash. The options that say which
-    union may stand before the command or after it.
+    union may stand before the command or after it. Changes need an upper; the lowers never change.
     """
 
 
@@ -152,12 +100,12 @@ def program() -> None:
     "-a", "--all", is_flag=True, expose_value=False, help="For habit's sake: no name is ever left out."
 )
 @click.option("-l", "--long", is_flag=True, help="Mode, owner, group, size, time and layer of each name.")
-@_paths(required=False)
+@paths_argument(required=False)
 @click.pass_context
 def ls(context: click.Context, paths: tuple[str, ...], long: bool) -> None:
     """List the merged names of directories."""
-    with _job(context) as job:
-        tried = [job.look.listing(path, details=long) for path in _of(job.stack, paths or ("/",))]
+    with job_of(context) as job:
+        tried = [job.look.listing(path, details=long) for path in job.paths(paths or ("/",))]
         listings = [found for found in tried if found is not None]
         if not job.wish.json:
             _show_listings(job, listings, long=long, headers=len(paths) > 1)
@@ -188,14 +136,14 @@ def _show_listings(job: Job, listings: Sequence[Listing], *, long: bool, headers
 
 @program.command()
 @union_options
-@_paths(required=True)
+@paths_argument(required=True)
 @click.pass_context
 def cat(context: click.Context, paths: tuple[str, ...]) -> None:
     """Write out the bytes of files."""
-    with _job(context) as job:
+    with job_of(context) as job:
         results: list[Mapping[str, object]] = []
         output = sys.stdout.buffer
-        for path in _of(job.stack, paths):
+        for path in job.paths(paths):
             failed = len(job.report.failures)
             kept: list[bytes] = []
             for block in job.look.blocks(path):
@@ -212,7 +160,7 @@ def cat(context: click.Context, paths: tuple[str, ...]) -> None:
 @union_options
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Go down so many levels.")
 @click.option("--layers", is_flag=True, help="Mark what each layer has a part in.")
-@_paths(required=False)
+@paths_argument(required=False)
 @click.pass_context
 def tree(context: click.Context, paths: tuple[str, ...], depth: int | None, layers: bool) -> None:
     """
@@ -220,9 +168,9 @@ def tree(context: click.Context, paths: tuple[str, ...], depth: int | None, laye
 
     Links are shown, not followed.
     """
-    with _job(context) as job:
+    with job_of(context) as job:
         results: list[Mapping[str, object]] = []
-        for path in _of(job.stack, paths or ("/",)):
+        for path in job.paths(paths or ("/",)):
             nodes = job.look.tree(path, depth=depth, layers=layers)
             if job.wish.json:
                 if found := list(nodes):
@@ -237,13 +185,13 @@ def tree(context: click.Context, paths: tuple[str, ...], depth: int | None, laye
 @program.command()
 @union_options
 @click.option("-L", "--follow", is_flag=True, help="Where a link leads, not the link.")
-@_paths(required=True)
+@paths_argument(required=True)
 @click.pass_context
 def stat(context: click.Context, paths: tuple[str, ...], follow: bool) -> None:
     """Show kind, size, mode, owner, times and layers."""
-    with _job(context) as job:
+    with job_of(context) as job:
         results: list[Mapping[str, object]] = []
-        for path in _of(job.stack, paths):
+        for path in job.paths(paths):
             found = job.look.status(path, follow=follow)
             if found is not None and job.wish.json:
                 results.append(documents.item(found, job.layers))
@@ -254,7 +202,7 @@ def stat(context: click.Context, paths: tuple[str, ...], follow: bool) -> None:
 
 @program.command()
 @union_options
-@_paths(required=True)
+@paths_argument(required=True)
 @click.pass_context
 def explain(context: click.Context, paths: tuple[str, ...]) -> None:
     """
@@ -262,9 +210,9 @@ def explain(context: click.Context, paths: tuple[str, ...]) -> None:
 
     All layers have a line, top first. A path that shows nothing is no failure: its absence is explained.
     """
-    with _job(context) as job:
+    with job_of(context) as job:
         results: list[Mapping[str, object]] = []
-        for path in _of(job.stack, paths):
+        for path in job.paths(paths):
             found = None
             with job.report.about(path):
                 found = path.explain()
@@ -275,8 +223,8 @@ def explain(context: click.Context, paths: tuple[str, ...]) -> None:
         job.finish(results)
 
 
-def _of(stack: LayerStack, texts: Sequence[str]) -> Iterator[UnionPath]:
-    return (UnionPath(stack, "/", text) for text in texts)
+for _command in (*COMMANDS, changes, plan):
+    program.add_command(_command)
 
 
 @contextmanager

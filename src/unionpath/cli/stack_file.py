@@ -84,9 +84,9 @@ _UPPER: dict[str, _Type] = {**_LOWER, "workdir": "text"}
 _CACHE: dict[str, _Type] = {"ttl": "a number", "max_entries": "a whole number"}
 
 
-def read_stack_file(file: str) -> LayerStack:
+def read_stack_file(file: str, *, adopt: bool = False) -> LayerStack:
     """
-    Make the stack that a TOML file describes.
+    Make the stack that a TOML file describes; `adopt` is `LayerStack`'s.
 
     Raises:
         BadUnionError: the file can't be read, isn't TOML, holds a key or value that isn't known, or one of
@@ -111,7 +111,7 @@ def read_stack_file(file: str) -> LayerStack:
     if upper is not None:
         called.insert(0, (f"upper {shown(upper.name)}", upper))
     with building(place, called):
-        return LayerStack(lowers, upper=upper, cache=cache, **options)
+        return LayerStack(lowers, upper=upper, cache=cache, adopt=adopt, **options)
 
 
 def as_layer(source: str, options: _LayerOptions, base: Path) -> Layer:

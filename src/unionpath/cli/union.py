@@ -29,6 +29,7 @@ class Wish:
     upper: str | None = None
     file: str | None = None
     json: bool = False
+    adopt: bool = False
 
 
 def _lowers(context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> None:
@@ -49,6 +50,10 @@ def _json(context: click.Context, _parameter: click.Parameter, value: bool) -> N
     context.ensure_object(Wish).json |= value
 
 
+def _adopt(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.ensure_object(Wish).adopt |= value
+
+
 _OPTIONS = [
     click.option(
         "--lower",
@@ -59,7 +64,11 @@ _OPTIONS = [
         help="A lower layer; repeat it, top first.",
     ),
     click.option(
-        "--upper", metavar="DIR|URL", callback=_upper, expose_value=False, help="The layer above all of them."
+        "--upper",
+        metavar="DIR|URL",
+        callback=_upper,
+        expose_value=False,
+        help="The layer above all of them, which takes all changes.",
     ),
     click.option(
         "--stack",
@@ -67,6 +76,13 @@ _OPTIONS = [
         callback=_file,
         expose_value=False,
         help=f"A file that describes the layers, instead of the two. [env: {VARIABLE}]",
+    ),
+    click.option(
+        "--adopt",
+        is_flag=True,
+        callback=_adopt,
+        expose_value=False,
+        help="Take over an upper that was written over other lowers, or whose volatile writer died.",
     ),
     click.option(
         "--json", is_flag=True, callback=_json, expose_value=False, help="Answer as one JSON document."
@@ -94,7 +110,7 @@ def open_stack(wish: Wish) -> LayerStack:
         raise click.UsageError("--stack says all of the layers; give it without --lower and --upper.")
     file = wish.file if given or wish.file is not None else os.environ.get(VARIABLE)
     if file is not None and (file or wish.file is not None):
-        return read_stack_file(file)
+        return read_stack_file(file, adopt=wish.adopt)
     if not given:
         raise click.UsageError(
             f"Which union? Give --lower DIR (top first), or --stack FILE.toml, or set {VARIABLE}."
@@ -105,7 +121,7 @@ def open_stack(wish: Wish) -> LayerStack:
     if upper is not None:
         called.insert(0, (f"--upper {shown(upper.name)}", upper))
     with building("these layers", called):
-        return LayerStack(lowers, upper=upper)
+        return LayerStack(lowers, upper=upper, adopt=wish.adopt)
 
 
 def _layer(option: str, source: str) -> Layer:

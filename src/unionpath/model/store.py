@@ -53,7 +53,9 @@ class Capability(Flag):
     """The store also is a `model.writable.WritableStore`."""
     WATCHABLE = auto()
     """`Directory.watch` may work: changes made elsewhere on this machine are reported."""
-    POSIX = SYMLINKS | HARDLINKS | SPECIALS | MODES | OWNERS | TIMES
+    RENAMES = auto()
+    """Any object is moved in one step, replacing or not replacing what has the name (`WritableDirectory.rename`)."""
+    POSIX = SYMLINKS | HARDLINKS | SPECIALS | MODES | OWNERS | TIMES | RENAMES
     """What every POSIX file system can represent."""
 
 
@@ -76,7 +78,10 @@ class Listener(Protocol):
     """Told of changes in a watched directory. Called under no promise of thread; must not block."""
 
     def changed(self, name: str | None) -> None:
-        """One name came, went or changed its attributes; None: the directory itself, or all of it."""
+        """One name came or went, or may have; None: the directory itself, or all of it."""
+
+    def altered(self, name: str | None) -> None:
+        """One name changed its attributes (mode, owner, times, xattrs) and nothing else; None: the directory itself."""
 
 
 class Watch(Protocol):

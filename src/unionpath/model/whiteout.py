@@ -7,12 +7,13 @@ It decides nothing about other layers; that is `resolve/rules.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeAlias
 
 from unionpath.model.entry import Stat
+from unionpath.model.parts import Parts
 from unionpath.model.store import Directory, Store
 
 
@@ -48,6 +49,68 @@ class Listing(NamedTuple):
     """The directory hides all below it."""
     moved: bool = False
     """The directory may carry a redirect: `redirect` has to be asked before the layers below are."""
+    own_marks: Hashable = None
+    """As `own_marks` gave it when the directory was listed."""
+
+
+class MarkerFile(NamedTuple):
+    """A marker that is an empty regular file of a private name, beside what it hides or in what is opaque."""
+
+    name: str
+
+
+class MarkerDevice(NamedTuple):
+    """A whiteout that is a character device 0:0 in the place of the name that it hides."""
+
+
+class MarkerAttribute(NamedTuple):
+    """A mark of a directory or file that is an extended attribute of its own."""
+
+    attribute: str
+    value: bytes
+
+
+class MarkerRecord(NamedTuple):
+    """
+    A mark that is kept in the side table; each field is what to append to the table, in one write.
+
+    `remove` makes the name vanish in its own layer, too, until `removed_hidden` or `removed` follows: what is
+    left of it can then be cleared in many steps that nobody sees (E5). Cut short after any of its lines, a
+    write leaves a state as consistent as the whole. Of an opaque directory there are `put` and `drop` only.
+    """
+
+    put: bytes
+    drop: bytes
+    remove: bytes = b""
+    removed_hidden: bytes = b""
+    """After the object is gone: no mark of it or beneath it is left but its whiteout."""
+    removed: bytes = b""
+    """After the object is gone: no mark of it or beneath it is left."""
+    forget: bytes = b""
+    """No mark beneath it is left, and it isn't opaque; its whiteout stays as it is."""
+    restore: bytes = b""
+    """Takes `remove` back: what is left of the name shows again."""
+
+
+class SideTable(NamedTuple):
+    """Where a format keeps its records; neither the directory nor the file need be there yet."""
+
+    home: Directory
+    """The directory in which the private directory is, or is to be made."""
+    directory: str
+    file: str
+    header: bytes
+    """What a new file begins with."""
+    sound_length: Callable[[bytes], int]
+    """How many bytes of the file are whole; a crash may have cut the rest short."""
+    pending: Callable[[], list[Parts]]
+    """The places of removals that were begun and not finished (`MarkerRecord.remove`)."""
+    compacted: Callable[[], bytes | None]
+    """A whole new file that says the same in much less, or None. To be asked by who keeps other writers out."""
+
+
+Whiteout: TypeAlias = MarkerFile | MarkerDevice | MarkerRecord
+Opaque: TypeAlias = MarkerFile | MarkerAttribute | MarkerRecord
 
 
 class WhiteoutFormat(Protocol):
@@ -71,6 +134,13 @@ class WhiteoutFormat(Protocol):
     def has_redirects(self) -> bool:
         """Directories may carry redirects and files metacopy marks: both have to be asked for."""
 
+    def own_marks(self, directory: Directory) -> Hashable:
+        """
+        Give what attributes of the directory itself say about it, for comparison; None in formats that ask none.
+
+        As long as it stays the same, no other change of the directory's attributes changes an answer.
+        """
+
     def probe(self, directory: Directory, name: str) -> Probe:
         """Ask for one name; `alone` need only be right for directories."""
 
@@ -80,8 +150,23 @@ class WhiteoutFormat(Protocol):
     def read(self, directory: Directory, tags: Sequence[int]) -> Listing:
         """List the directory; `tags` as in `Directory.scan`."""
 
-    def is_reserved(self, name: str) -> bool:
-        """Tell whether the name can never be shown in a layer of this format (M3, M4)."""
+    def is_reserved(self, directory: Parts, name: str) -> bool:
+        """Tell whether the name can never be shown in this directory of a layer of this format (M3, M4)."""
+
+    def is_private_attribute(self, attribute: str) -> bool:
+        """Tell whether an extended attribute is the format's own: never shown, copied or set (M3)."""
+
+    def whiteout(self, directory: Parts, name: str) -> Whiteout:
+        """Say what stands for a whiteout of `name` in `directory`; writes nothing."""
+
+    def opaque(self, directory: Parts) -> Opaque:
+        """Say what makes `directory` opaque; writes nothing."""
+
+    def redirection(self, target: str) -> MarkerAttribute | None:
+        """Say what sends look-ups below a moved directory to `target`; None: the format can't (R4)."""
+
+    def table(self) -> SideTable | None:
+        """Say where records are kept; None if the format has none."""
 
     def touched(self, name: str) -> str | None:
         """

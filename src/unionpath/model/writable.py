@@ -22,11 +22,45 @@ Implementers MUST keep these promises, besides those of `model.store`:
 
 from __future__ import annotations
 
+from enum import Enum
 from io import RawIOBase
-from typing import Protocol
+from typing import BinaryIO, Literal, Protocol, TypeAlias
 
 from unionpath.model.entry import Kind
 from unionpath.model.store import Directory, Store
+
+RawMode: TypeAlias = Literal["wb", "ab", "xb", "rb+", "wb+", "ab+", "xb+"]
+"""What may be done with a file opened for writing, in the words of `io.FileIO`."""
+
+
+class Move(Enum):
+    """What `WritableDirectory.rename` does about the two names."""
+
+    REPLACE = "replace"
+    """As rename(2): the target is replaced as R1 and R2 say."""
+    EXCLUSIVE = "exclusive"
+    """EEXIST if the target name is taken, by whatever (RENAME_NOREPLACE)."""
+    EXCHANGE = "exchange"
+    """Both names must be there and swap their objects, of any kinds (RENAME_EXCHANGE)."""
+    WHITEOUT = "whiteout"
+    """As REPLACE, and the old name shows a character device 0:0 from then on (RENAME_WHITEOUT)."""
+
+
+class Lock(Protocol):
+    """
+    An advisory lock on one file or directory of a store, between threads, `Lock` objects and processes.
+
+    Held by a process that dies, it is free. Not reentrant.
+    """
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take it; False if `wait` is False and someone else has it."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+    def close(self) -> None:
+        """Give up what is held open; in the child of a fork without giving back the parent's lock."""
 
 
 class WritableDirectory(Directory, Protocol):
@@ -35,18 +69,41 @@ class WritableDirectory(Directory, Protocol):
     def child(self, name: str) -> WritableDirectory:
         """As `Directory.child`."""
 
-    def create(self, name: str, data: bytes = b"", permissions: int = 0o644) -> None:
-        """Make a regular file with its whole content; no one MUST ever see it with less."""
-
-    def open_writable(self, name: str, *, append: bool = False) -> RawIOBase:
+    def create(self, name: str, data: bytes = b"", permissions: int = 0o644, *, sync: bool = False) -> None:
         """
-        Open a regular file for reading and writing, unbuffered, without cutting it.
+        Make a regular file with its whole content; no one MUST ever see it with less.
 
-        With `append`, every write MUST go to the end that the file has at that moment.
+        `sync`: the content is on the disk before the name is there (E7).
+        """
+
+    def open_new(self, name: str, mode: RawMode, permissions: int = 0o666) -> RawIOBase:
+        """
+        Make an empty regular file, and open it as `open_writable` does: exactly one of several makers wins.
+
+        Stores without RENAMES show the file when it is closed, whole; EEXIST may come as late as that.
+        """
+
+    def open_writable(self, name: str, mode: RawMode, *, truncate: bool = False) -> RawIOBase:
+        """
+        Open a regular file that is there, unbuffered, for what `mode` allows; cut it to nothing if `truncate`.
+
+        In the modes with `a`, every write MUST go to the end that the file has at that moment. `mode`,
+        `readable()` and `writable()` of the result are those that `io.FileIO` shows for `mode`.
+        Stores without RENAMES show what was written when the file is flushed or closed, all of it at once.
 
         Raises:
             IsADirectoryError (EISDIR): it is a directory.
             OSError (ELOOP): it is a symbolic link. (ENXIO): a FIFO or socket. (EACCES): a device node.
+        """
+
+    def put(
+        self, name: str, source: BinaryIO | RawIOBase, permissions: int = 0o644, *, sync: bool = False
+    ) -> None:
+        """
+        Make or replace a regular file with all that `source` reads, in one step, in bounded memory.
+
+        Raises:
+            IsADirectoryError (EISDIR): the name is a directory's.
         """
 
     def mkdir(self, name: str, permissions: int = 0o755) -> WritableDirectory:
@@ -94,15 +151,21 @@ class WritableDirectory(Directory, Protocol):
             NotADirectoryError (ENOTDIR): it is something else. OSError (ENOTEMPTY): it has names.
         """
 
-    def rename(self, name: str, target_directory: WritableDirectory, target_name: str) -> None:
+    def rename(
+        self,
+        name: str,
+        target_directory: WritableDirectory,
+        target_name: str,
+        how: Move = Move.REPLACE,
+    ) -> None:
         """
-        Move an object, replacing what the target name had, as the system call does (R1, R2).
+        Move an object, in one step that no one ever sees half done (R1, R2).
 
-        The target name MUST show either the old or the new object at every moment. Two names of one object
-        stay as they are.
+        With REPLACE, two names of one object stay as they are.
 
         Raises:
-            OSError (EXDEV): the directory is of another store. (EINVAL): a directory into its own subtree.
+            OSError (EXDEV): the directory is of another file system or store. (EOPNOTSUPP): the store
+                can't do it in one step. (EINVAL): a directory into its own subtree.
                 (ENOTEMPTY): onto a directory that has names.
             IsADirectoryError (EISDIR): something else onto a directory.
             NotADirectoryError (ENOTDIR): a directory onto something else.
@@ -144,9 +207,32 @@ class WritableDirectory(Directory, Protocol):
             OSError (ENODATA): there is none of this name.
         """
 
+    def sync(self, name: str | None) -> None:
+        """Bring `name` (None: the names in this directory) to the disk, so that a power loss doesn't undo it."""
+
+    def lock(self, name: str) -> Lock:
+        """Make a lock on the file or directory `name`, which is there."""
+
 
 class WritableStore(Store, Protocol):
     """One directory tree, for reading and writing; its `capabilities` MUST hold `WRITABLE`."""
 
     def root(self) -> WritableDirectory:
         """As `Store.root`."""
+
+    def home(self) -> WritableDirectory:
+        """The topmost directory in which names can be made: the root, or what a prefix was put in front of."""
+
+    def confirm(self) -> None:
+        """
+        See that the tree is still where it was when the store was made.
+
+        Raises:
+            OSError (ESTALE): it is gone, or another one stands there (E9).
+        """
+
+    def neighbour(self, name: str, *, make: bool = True) -> WritableStore | None:
+        """
+        Give a store for a private directory on the same volume but outside the tree, made if need be (`make`);
+        `rename` moves objects between the two. None if there is none, or can be none.
+        """

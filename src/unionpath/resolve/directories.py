@@ -63,6 +63,14 @@ class Place:
             return self
         return Place(self.node.parent.path, self.node.parent)
 
+    def trail(self) -> tuple[tuple[Source, ...], ...]:
+        """The directories that make up this one, the one above it, and so on to the root."""
+        here, found = self, [self.sources]
+        while here.path:
+            here = here.above
+            found.append(here.sources)
+        return tuple(found)
+
 
 class Found(NamedTuple):
     """What one name of a merged directory shows, before anyone asked what it leads to."""
@@ -299,6 +307,10 @@ class Directories:
         """
         version, stale = node.version, node.stale
         if stale is not None:
+            if len(stale) > 16 and len(stale) * 8 > len(node.names):
+                # Many names have to be asked for: all of them are listed in the same time.
+                self._index.drop(node)
+                raise Raced
             place = Place(node.path, node)
             for name in tuple(stale):
                 self.find(place, name)
@@ -343,12 +355,15 @@ class Directories:
         coherent = hangs and not passing and not self._is_moved(path, sources)
         coherent = coherent and (watched or self._is_immutable(sources))
         listings: list[tuple[int, Listing]] = []
+        ears: dict[int, Ear] = {}
         try:
             for source in sources:
                 # Watched before it is read, so that no change falls in between.
-                coherent = coherent and self._watch(node, source)
+                coherent = coherent and self._watch(node, source, ears)
                 listing = self._read(source)
                 if listing is not None:
+                    if listing.own_marks is not None and source[0] in ears:
+                        ears[source[0]].read(listing.own_marks)
                     listings.append((source[0], listing))
                     if listing.opaque:
                         break
@@ -404,7 +419,7 @@ class Directories:
             self.prober.fault(index, error)
             return None
 
-    def _watch(self, node: Node, source: Source) -> bool:
+    def _watch(self, node: Node, source: Source, ears: dict[int, Ear]) -> bool:
         """Watch one contributing directory; tell whether changes of it will be noticed."""
         index, directory = source
         layer = self._layers[index]
@@ -413,7 +428,8 @@ class Directories:
         try:
             # Where case doesn't count, a raw name says too little: the directory as a whole is concerned.
             layout = layer.format if self._fold is None else None
-            watch = directory.watch(Ear(self._index, node, layout))
+            ear = ears[index] = Ear(self._index, node, directory, layout)
+            watch = directory.watch(ear)
             if watch is None:
                 return False
             node.watches.append(watch)

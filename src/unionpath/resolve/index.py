@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from unionpath.model.entry import KIND_BITS, Stat
 from unionpath.model.layer import Cache
@@ -50,6 +50,7 @@ class Node:
         "spellings",
         "stale",
         "stats",
+        "suspects",
         "used",
         "version",
         "watches",
@@ -72,6 +73,7 @@ class Node:
         self.alive = True
         self.version = 0
         self.deadline: float | None = None
+        self.suspects: set[Ear] | None = None
         self.folded: dict[str, str] | None = None
 
     def fill(self, merged: Merged, sources: Sequence[Source]) -> None:
@@ -116,12 +118,20 @@ class Node:
 class Ear:
     """What a watch of one layer's directory tells; it keeps neither the index nor the node alive."""
 
-    __slots__ = ("_format", "_index", "_node")
+    __slots__ = ("_directory", "_format", "_index", "_node", "_own_marks", "_rights")
 
-    def __init__(self, index: Index, node: Node, layout: WhiteoutFormat | None) -> None:
+    def __init__(self, index: Index, node: Node, directory: Directory, layout: WhiteoutFormat | None) -> None:
         self._index = weakref.ref(index)
         self._node = weakref.ref(node)
+        self._directory = directory
         self._format = layout
+        self._own_marks: Hashable = None
+        # To the superuser no directory is closed.
+        self._rights = _rights(directory) if _is_user() else None
+
+    def read(self, own_marks: Hashable) -> None:
+        """Be told what the directory's own attributes said when it was listed."""
+        self._own_marks = own_marks
 
     def changed(self, name: str | None) -> None:
         """Translate a raw name into the name it concerns, and pass it on."""
@@ -129,6 +139,42 @@ class Ear:
         if index is not None and node is not None:
             layout = self._format
             index.changed(node, None if name is None or layout is None else layout.touched(name))
+
+    def altered(self, name: str | None) -> None:
+        """
+        Take in a change of attributes, which most formats don't ask: times and modes say nothing about names.
+
+        Of a child directory that is kept, its own watch tells.
+        """
+        index, node, layout = self._index(), self._node(), self._format
+        if index is None or node is None:
+            return
+        if layout is None:
+            index.changed(node, None)
+        elif name is None:
+            if layout.has_redirects or self._rights is not None:
+                index.suspect(node, self)
+        elif layout.has_redirects and not (node.kids and name in node.kids):
+            index.changed(node, layout.touched(name))
+
+    def holds(self) -> bool:
+        """Tell whether the directory's own attributes still say the same."""
+        assert self._format is not None
+        try:
+            return self._own_marks == self._format.own_marks(self._directory) and (
+                self._rights is None or self._rights == _rights(self._directory)
+            )
+        except OSError:
+            return False
+
+
+def _rights(directory: Directory) -> tuple[int, int, int]:
+    found = directory.status()
+    return found.st_mode, found.st_uid, found.st_gid
+
+
+def _is_user() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() != 0
 
 
 class WholeLayerEar:
@@ -144,6 +190,9 @@ class WholeLayerEar:
         index = self._index()
         if index is not None:
             index.clear()
+
+    def altered(self, name: str | None) -> None:
+        """Do nothing: what a table says is not in attributes."""
 
 
 class Index:
@@ -260,6 +309,33 @@ class Index:
             if kid is not None:
                 self._drop(kid)
 
+    def told(self, path: str) -> None:
+        """Take in that the name at `path` (absolute) changed, where no watch reports it."""
+        parent, _, name = path.rpartition("/")
+        node = self.nodes.get(parent)
+        if node is not None and name:
+            self.changed(node, name)
+        elif node is not None:
+            self.clear()
+
+    def suspect(self, node: Node, ear: Ear) -> None:
+        """
+        Take in that a directory changed its own attributes: what it holds is believed again when they were read.
+
+        A directory still being built is not kept.
+        """
+        with self._lock:
+            if self.nodes.get(node.path) is not node:
+                node.version += 1
+                return
+            if node.suspects is None:
+                if node.deadline is not None:  # trusted for a time: not worth the looking
+                    self._drop(node)
+                    return
+                node.suspects = set()
+            node.suspects.add(ear)
+            node.deadline = 0.0  # in the past: whoever looks comes by way of `expired`
+
     def settle(self, node: Node, name: str, version: int, code: int | None, layers: tuple[int, ...]) -> None:
         """Put a name back that was stale, as it was found; nothing if more happened meanwhile."""
         with self._lock:
@@ -343,7 +419,16 @@ class Index:
             node.stats[name] = stat
 
     def expired(self, node: Node) -> bool:
-        """Tell whether a directory that may be trusted for a time is over it; then it is dropped."""
+        """
+        Tell whether a directory that may be trusted for a time is over it; then it is dropped.
+
+        So is one whose own attributes say something else than when it was listed.
+        """
+        if node.suspects is not None:
+            with self._lock:
+                if all(ear.holds() for ear in tuple(node.suspects or ())):
+                    node.suspects = None
+                    node.deadline = None
         if node.deadline is None or time.monotonic() < node.deadline:
             return False
         self.drop(node)

@@ -31,7 +31,7 @@ class Arrival(NamedTuple):
     name: str
     """The name in it that the path ends with; empty if the path ends with the directory itself."""
     found: Found | None
-    """What that name shows."""
+    """What that name shows; None also where nothing does (only if asked for, see `travel`)."""
 
 
 class Lookup:
@@ -40,12 +40,13 @@ class Lookup:
     def __init__(self, directories: Directories) -> None:
         self._directories = directories
 
-    def travel(self, path: str, *, follow: bool, eager: bool = False) -> Arrival | int:
+    def travel(self, path: str, *, follow: bool, eager: bool = False, missing: bool = False) -> Arrival | int:
         """
         Go down a path (L1, L9, S1); an errno if nothing shows at its end.
 
         A link at the end is followed if asked for, or if anything stands behind it, a slash included.
-        `eager`: as in `Directories.enter`, for all directories on the way.
+        `eager`: as in `Directories.enter`, for all directories on the way. `missing`: the last name need not
+        show anything, be it that of the path or that of a dangling link's target.
 
         Raises:
             Raced, LayerFault
@@ -64,7 +65,8 @@ class Lookup:
                 continue
             name, found = self._step(here, name)
             if isinstance(found, int):
-                return found
+                is_last = missing and found == errno.ENOENT and not todo
+                return Arrival(here, name, None) if is_last else found
             if found.kind == _SYMLINK and (todo or follow):
                 links += 1
                 if links > MAX_LINKS:

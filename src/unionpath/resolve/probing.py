@@ -22,10 +22,12 @@ from unionpath.resolve.rules import Answer, Verdict, decide
 class Prober:
     """Asks the layers of one stack; safe to share between threads."""
 
-    def __init__(self, layers: Sequence[LayerView], *, skip_faults: bool) -> None:
+    def __init__(self, layers: Sequence[LayerView], *, skip_faults: bool, changing: bool = False) -> None:
+        """`changing`: the topmost layer is being written to, perhaps by others (see `_settled`)."""
         self.layers = tuple(layers)
         self._formats = tuple(layer.format for layer in layers)
         self._skip_faults = skip_faults
+        self._changing = changing
         self.skipped = 0
         """How many faults were skipped so far."""
         self.has_redirects = any(layer.format.has_redirects for layer in layers)
@@ -76,10 +78,25 @@ class Prober:
         for source in sources:
             probe = self.probe(source, name)
             if isinstance(probe, Present):
+                if self._changing and source[0]:
+                    self._check_absent(sources[0], name)
                 return source, probe
             if probe is Mark.WHITEOUT:
                 return None
         return None
+
+    def _check_absent(self, top: Source, name: str) -> None:
+        """
+        See that the topmost layer still has nothing to say about a name that a lower shows.
+
+        A writer publishes an object and then drops its whiteout. Whoever asked for the object before, and for
+        the whiteout after, has found neither; asked again, it finds the object.
+
+        Raises:
+            Raced: it has.
+        """
+        if top[0] == 0 and self.probe(top, name) is not Mark.ABSENT:
+            raise Raced
 
     def children(self, sources: Sequence[Source], name: str) -> tuple[Source, ...]:
         """
@@ -93,6 +110,8 @@ class Prober:
         verdict = decide(self.answers(sources, name, opened))
         if verdict.kind is not Kind.DIRECTORY:
             raise Raced
+        if self._changing and verdict.layers[0]:
+            self._check_absent(sources[0], name)
         return tuple((layer, opened[layer]) for layer in verdict.layers)
 
     def open_all(self, spelled: Sequence[tuple[Source, str]], *, to_list: bool) -> tuple[Source, ...] | None:
@@ -130,7 +149,10 @@ class Prober:
         What ends the merge inside a directory, an opaque marker, is that directory's own affair; so is a
         redirect, which sends the layers below elsewhere.
         """
-        return decide(Answer(source[0], self.probe(source, name)) for source in sources)
+        verdict = decide(Answer(source[0], self.probe(source, name)) for source in sources)
+        if self._changing and verdict.layers and verdict.layers[0]:
+            self._check_absent(sources[0], name)
+        return verdict
 
     def probe(self, source: Source, name: str) -> Probe:
         """

@@ -15,21 +15,22 @@ from io import RawIOBase
 from typing import TypeVar
 
 from unionpath.model.entry import KIND_BITS, KIND_MASK, Kind, Stat, kind_of
-from unionpath.model.errors import oserror
+from unionpath.model.errors import is_absence, oserror
 from unionpath.model.layer import Cache, CacheInfo, LayerView
 from unionpath.model.parts import check_text, show_parts
 from unionpath.model.store import WHY_NOT_OPENED, Notifier
 from unionpath.model.whiteout import Mark, Present
-from unionpath.resolve.directories import Directories, Place
+from unionpath.resolve.directories import Directories, Found, Place
 from unionpath.resolve.index import Index, Node
 from unionpath.resolve.lookup import Lookup, raised, readlink
 from unionpath.resolve.probing import Prober
 from unionpath.resolve.readdir import Fold
-from unionpath.resolve.resolution import LayerFault, Raced, Resolution, Source
+from unionpath.resolve.resolution import LayerFault, Raced, Resolution, Source, Spot
 
 _DIRECTORY = int(Kind.DIRECTORY)
 _SYMLINK = int(Kind.SYMLINK)
 _FILE = int(Kind.FILE)
+_KINDS = tuple(Kind)
 
 _ATTEMPTS = 16
 
@@ -46,9 +47,11 @@ class Resolver:
         cache: Cache,
         skip_faults: bool = False,
         fold: Fold | None = None,
+        changing: bool = False,
     ) -> None:
+        """`changing`: the topmost layer is an upper, which others may be writing to."""
         self.layers = tuple(layers)
-        self._prober = Prober(layers, skip_faults=skip_faults)
+        self._prober = Prober(layers, skip_faults=skip_faults, changing=changing)
         self._index = Index(cache)
         # Folded names are never looked up the fast way: what it looks into stays empty.
         self._nodes = self._index.nodes if fold is None else {}
@@ -214,6 +217,59 @@ class Resolver:
         self._poll()
         return self.settled(path, lambda: self._must(self._lookup.resolve(path, follow=follow), path))
 
+    def getxattr(self, path: str, attribute: str, follow: bool = True) -> bytes | None:
+        """Give an extended attribute, or None; those that mark layers are hidden (M3). Raises as `stat`."""
+        found = self.lookup(path, follow)
+        if self.layers[found.layer].format.is_private_attribute(attribute):
+            return None
+        return self._asked(found, lambda: found.holder.getxattr(found.name or None, attribute), path)
+
+    def listxattr(self, path: str, follow: bool = True) -> list[str]:
+        """Name the extended attributes, without those that mark layers (M3). Raises as `stat`."""
+        found = self.lookup(path, follow)
+        layout = self.layers[found.layer].format
+        names = self._asked(found, lambda: found.holder.listxattr(found.name or None), path)
+        return [name for name in names if not layout.is_private_attribute(name)]
+
+    def spot(self, path: str, follow: bool = True) -> Spot:
+        """
+        Find one name, whether anything shows there or not; its directory has to be there.
+
+        Raises:
+            OSError: as `stat`, but for ENOENT of the last name (of a dangling link's target if followed).
+        """
+        self._poll()
+        parent, _, name = path.rpartition("/")
+        node = self._nodes.get(parent)
+        if node is not None and node.deadline is None and path[0] == "/":
+            code = node.names.get(name)
+            if code is not None and (code & KIND_MASK != _SYMLINK or not follow):
+                node.used = True
+                self._index.hits += 1
+                layer = code >> KIND_BITS
+                place = Place(parent, node)
+                kind = _KINDS[code & KIND_MASK]
+                return Spot(path, name, kind, layer, node.sources, place.trail, node.spelling(layer, name))
+            if code is None and _lacks(node, name):
+                self._index.hits += 1
+                return Spot(path, name, None, None, node.sources, Place(parent, node).trail, name)
+        return self.settled(path, lambda: self._spot(path, follow))
+
+    def shows_below(self, spot: Spot, path: str) -> bool:
+        """Tell whether a layer under the topmost would show the name if the topmost had neither it nor a mark."""
+        below = [source for source in spot.beside if source[0]]
+        if not below:
+            return False
+        return self.settled(path, lambda: self._prober.verdict(below, spot.name).kind is not None)
+
+    def changed(self, path: str) -> None:
+        """Be told that a name was changed by our own hand, where no watch tells."""
+        self._index.told(path)
+
+    def poll(self) -> None:
+        """Take in all changes that were complete before this call."""
+        self._poll()
+
     def sources(self, path: str) -> tuple[Source, ...]:
         """Give the directories that make up a merged directory, top first; raises as `listing`."""
         self._poll()
@@ -285,6 +341,22 @@ class Resolver:
                 raise self._blame(fault, path) from fault.error
         raise AssertionError("unreachable")
 
+    def _spot(self, path: str, follow: bool) -> Spot:
+        end = self._lookup.travel(path, follow=follow, missing=True)
+        if isinstance(end, int):
+            raise oserror(end, path)
+        here, name, found = end
+        if not name:
+            sources = here.sources
+            if not here.path:
+                return Spot("/", "", Kind.DIRECTORY, sources[0][0], sources, here.trail, "")
+            name, found, here = here.path.rpartition("/")[2], Found(_DIRECTORY, sources[0][0]), here.above
+        where = f"{here.path}/{name}"
+        if found is None:
+            return Spot(where, name, None, None, here.sources, here.trail, name)
+        spelling = name if here.node is None else here.node.spelling(found.layer, name)
+        return Spot(where, name, _KINDS[found.kind], found.layer, here.sources, here.trail, spelling)
+
     def _ends_above(self, path: str) -> bool:
         """Tell whether a path surely leads nowhere: its deepest kept directory lacks the next name."""
         while path:
@@ -306,6 +378,14 @@ class Resolver:
         if isinstance(found, int):
             raise oserror(found, path)
         return found
+
+    def _asked(self, found: Resolution, ask: Callable[[], _T], path: str) -> _T:
+        try:
+            return ask()
+        except OSError as error:
+            if is_absence(error):
+                raise oserror(errno.ENOENT, path) from error
+            raise self._blame(LayerFault(found.layer, error), path) from error
 
     def _stat(self, found: Resolution) -> Stat:
         try:

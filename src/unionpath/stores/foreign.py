@@ -36,9 +36,13 @@ _ERRNO_OF_HTTP: Final = {
     407: errno.EACCES,
     408: errno.ETIMEDOUT,
     410: errno.ENOENT,
+    412: errno.EEXIST,  # a conditional put whose condition is that there is nothing
+    413: errno.EFBIG,
     429: errno.EAGAIN,
+    501: errno.EOPNOTSUPP,
     503: errno.EAGAIN,
     504: errno.ETIMEDOUT,
+    507: errno.ENOSPC,
 }
 
 
@@ -60,7 +64,7 @@ def asking(place: str) -> Generator[None, None, None]:
 
 def translate(error: Exception, place: str) -> OSError:
     """Make the OSError that says about `place` what somebody else's error says."""
-    number = _errno_of(error)
+    number = errno_of(error)
     if number in (errno.ENOENT, errno.ENOTDIR) or (isinstance(error, OSError) and error.errno is not None):
         return oserror(number, place)
     text = str(error)
@@ -68,13 +72,20 @@ def translate(error: Exception, place: str) -> OSError:
     return oserror(number, place, hint=hint)
 
 
-def _errno_of(error: Exception) -> int:
+def errno_of(error: Exception) -> int:
+    """Give the errno that says what somebody else's error says; EIO for what isn't understood."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     for kind, number in _ERRNO_OF_TYPE:
         if isinstance(error, kind):
             return number
     return _ERRNO_OF_HTTP.get(_http_status(error), errno.EIO)
+
+
+def is_other_version(error: Exception) -> bool:
+    """Tell whether a conditional put was refused because somebody else was faster."""
+    causes = (error, error.__cause__, error.__context__)
+    return any(_http_status(each) in (409, 412) for each in causes if isinstance(each, Exception))
 
 
 class _BotocoreError(Protocol):

@@ -18,6 +18,12 @@ Details: TypeAlias = Mapping[str, object]
 
 PERMISSIONS: Final = {Kind.DIRECTORY: 0o755, Kind.SYMLINK: 0o777}
 """Permission bits where none are known; 0o644 for all other kinds."""
+TEMPORARY: Final = ".wh..wh.unionpath-tmp-"
+"""
+How the names of files begin that are being written beside their places; never shown.
+
+The formats that keep their marks in names hide what begins so as well, whoever reads it after a crash.
+"""
 _TIMES: Final = (
     "mtime",  # local, sftp, smb, tar, libarchive, arrow, hdfs
     "LastModified",  # s3

@@ -33,6 +33,7 @@ IN_DELETE_SELF: Final = 0x400
 IN_MOVE_SELF: Final = 0x800
 IN_UNMOUNT: Final = 0x2000
 IN_Q_OVERFLOW: Final = 0x4000
+IN_ISDIR: Final = 0x40000000
 IN_IGNORED: Final = 0x8000
 IN_ONLYDIR: Final = 0x0100_0000
 IN_MASK_ADD: Final = 0x2000_0000
@@ -67,6 +68,10 @@ _LOCAL_TYPES: Final = frozenset(
         0x7366746E,  # ntfs3
     }
 )
+
+
+_EVENT_MAX: Final = _EVENT.size + 256
+"""Bytes in the longest event, that of a name of NAME_MAX (inotify(7))."""
 
 
 class Inotify:
@@ -170,6 +175,8 @@ class Inotify:
                 self._undelivered = True
                 while data := self._read():
                     self._dispatch(data)
+                    if len(data) < _READ_SIZE - _EVENT_MAX:
+                        break  # one more event would have fitted, so there was none
                 self._undelivered = False
             finally:
                 # Stays up if anything is undelivered, so that the next poll comes here again.
@@ -196,8 +203,12 @@ class Inotify:
     def _tell(self, wd: int, mask: int, name: str | None) -> None:
         gone = mask & (IN_IGNORED | IN_UNMOUNT)
         watches = self._watches.pop(wd, []) if gone else self._watches.get(wd, [])
+        only_attributes = mask & IN_ATTRIB and not mask & ~(IN_ATTRIB | IN_ISDIR)
         for watch in tuple(watches):
-            watch.listener.changed(name)
+            if only_attributes:
+                watch.listener.altered(name)
+            else:
+                watch.listener.changed(name)
 
     def _tell_all(self) -> None:
         for watches in tuple(self._watches.values()):
@@ -209,6 +220,9 @@ class _Nobody:
     """Listens for closed watches."""
 
     def changed(self, name: str | None) -> None:
+        """Do nothing."""
+
+    def altered(self, name: str | None) -> None:
         """Do nothing."""
 
 

@@ -11,6 +11,7 @@ opens it again, beneath the root, when it is asked next.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -21,13 +22,19 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final
+from typing import BinaryIO, Final, ParamSpec, TypeVar
 
 from unionpath.model.entry import Kind, Stat, kind_of
 from unionpath.model.errors import UnsupportedOperation, is_absence, oserror
 from unionpath.model.parts import Parts
-from unionpath.model.store import Capability, Directory, Listener, Notifier, Watch
+from unionpath.model.store import Capability, Listener, Notifier, Watch
+from unionpath.model.writable import Move, RawMode, WritableDirectory
+from unionpath.stores import local_writing, system_calls
 from unionpath.stores.inotify import flush_shared, poll_shared, shared_inotify
+from unionpath.stores.locks import FileLock
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _O_PATH: Final = getattr(os, "O_PATH", 0)
 _O_DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
@@ -40,6 +47,7 @@ _OPEN_FILE: Final = os.O_RDONLY | _O_NOFOLLOW | _O_CLOEXEC | getattr(os, "O_NONB
 _CAPABILITIES: Final = (
     Capability.POSIX
     | Capability.DESCRIPTORS
+    | Capability.WRITABLE
     | (Capability.XATTRS | Capability.WATCHABLE if sys.platform.startswith("linux") else Capability.NONE)
 )
 
@@ -63,11 +71,12 @@ class LocalStore:
             )
         self._path = os.path.abspath(path)
         self._tree = _Tree(self._path)
-        root = self._tree.open()
+        root = _with_room(self._tree.open)
         self._real_path = _real_path(root.fd, self._path)
         self._name_max = os.fstatvfs(root.fd).f_namemax or 255
         self._root = LocalDirectory(self._tree, (), root)
         self._tree.handle = weakref.ref(self._root)
+        self._pinned: _Descriptor | None = None
 
     @property
     def capabilities(self) -> Capability:
@@ -106,8 +115,58 @@ class LocalStore:
         """Give the root directory."""
         return self._root
 
+    def home(self) -> LocalDirectory:
+        """Give the root: names can be made in it."""
+        return self._root
+
+    def confirm(self) -> None:
+        """
+        See that the root's path still leads to it; one stat.
+
+        From the first time on the root's descriptor is kept, whatever the pool says: a file system gives
+        the number of a removed directory to the next one, but not while it is held.
+
+        Raises:
+            OSError (ESTALE): it is gone, or another one stands there (E9).
+        """
+        if self._pinned is None:
+            self._pinned = self._root.held()
+        self._tree.confirm()
+
+    def neighbour(self, name: str, *, make: bool = True) -> LocalStore | None:
+        """
+        Give a store for the directory `name` beside the root, made with permissions 0o700 if need be.
+
+        None if there is none (without `make`), and if the root is a file system's own or mounted apart from
+        what is around it.
+
+        Raises:
+            PermissionError (EPERM): it is there and others may write to it. NotADirectoryError (ENOTDIR):
+                it is something else, a link included. OSError (EACCES, EROFS): it can't be made.
+        """
+        above, last = os.path.split(self._real_path)
+        if not last:
+            return None
+        local_writing.check_new_name(name)
+        root, parent = self._root.held(), _Descriptor(_with_room(_open_root, above))
+        if _mount_of(parent.fd) != _mount_of(root.fd):
+            return None
+        path = os.path.join(above, name)
+        try:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=parent.fd)
+            _check_private(parent.fd, name, owner=os.fstat(root.fd).st_uid)
+        except OSError as error:
+            if not make and isinstance(error, FileNotFoundError):
+                return None
+            error.filename = path
+            raise
+        return LocalStore(path)
+
     def close(self) -> None:
         """Give up the root's descriptor; it is opened again when needed."""
+        self._pinned = None
         self._root.release()
 
 
@@ -138,11 +197,30 @@ class _Tree:
         found = os.fstat(descriptor.fd)
         identity = (found.st_dev, found.st_ino)
         if self._identity not in (None, identity):
-            raise oserror(
-                errno.ESTALE, self.path, hint="the layer's directory was replaced; make a new stack"
-            )
+            raise oserror(errno.ESTALE, self.path, hint=_REPLACED)
         self._identity = identity
         return descriptor
+
+    def confirm(self) -> None:
+        """
+        See that the path leads to the root that was opened first.
+
+        Raises:
+            OSError (ESTALE): it doesn't, or to nothing.
+        """
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            if not is_absence(error):
+                raise
+            raise oserror(
+                errno.ESTALE, self.path, hint="the layer's directory is gone; make a new stack"
+            ) from None
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise oserror(errno.ESTALE, self.path, hint=_REPLACED)
+
+
+_REPLACED: Final = "the layer's directory was replaced; make a new stack"
 
 
 def _none() -> None:
@@ -228,10 +306,26 @@ def _descriptor_share() -> int:
 _POOL: Final = _Pool()
 
 
+def _with_room(open_: Callable[_P, _T], *arguments: _P.args, **more: _P.kwargs) -> _T:
+    """
+    Call what opens something before all else; once more if descriptors ran out and the pool has some.
+
+    Raises:
+        OSError (EMFILE): it is others who hold them all.
+    """
+    try:
+        return open_(*arguments, **more)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+    _POOL.release_all()
+    return open_(*arguments, **more)
+
+
 class LocalDirectory:
     """One directory beneath the root of a `LocalStore`."""
 
-    __slots__ = ("__weakref__", "_descriptor", "_fresh", "_parts", "_tree")
+    __slots__ = ("__weakref__", "_descriptor", "_fresh", "_identity", "_parts", "_tree")
 
     def __init__(
         self, tree: _Tree, parts: Parts, descriptor: _Descriptor | None = None, *, fresh: bool = False
@@ -243,6 +337,8 @@ class LocalDirectory:
         # so only the first listing of a handle that nobody else has yet may use it; later ones open their
         # own. What is kept is the process's generation in which the handle was made; -1: not fresh.
         self._fresh = _POOL.generation if fresh else -1
+        self._identity: tuple[int, int] | None = None
+        """Device and inode number, kept while the descriptor is given up."""
         if descriptor is not None:
             _POOL.opened(self)
 
@@ -260,16 +356,18 @@ class LocalDirectory:
     def release(self) -> None:
         """Give up the descriptor; it is opened again when needed."""
         self._fresh = -1
-        self._descriptor = None
+        descriptor = self._descriptor
+        if descriptor is not None:
+            if self._identity is None:
+                found = os.fstat(descriptor.fd)
+                self._identity = (found.st_dev, found.st_ino)
+            self._descriptor = None
 
     def _open(self) -> _Descriptor:
         try:
-            descriptor = self._reach()
+            descriptor = _with_room(self._reach)
         except OSError as error:
-            if error.errno != errno.EMFILE:
-                raise self._placed(error, None) from None
-            _POOL.release_all()  # it may be us who hold them all
-            descriptor = self._reach()
+            raise self._placed(error, None) from None
         self._descriptor = descriptor
         _POOL.opened(self)
         return descriptor
@@ -283,6 +381,20 @@ class LocalDirectory:
     def held(self) -> _Descriptor:
         """Give the descriptor, opened again if it was given up."""
         return self._descriptor or self._open()
+
+    def _own(self) -> _Descriptor:
+        """
+        Give the descriptor for a change: nothing lands in a directory that took this one's place.
+
+        Raises:
+            OSError (ESTALE): the descriptor was given up, and another directory has the place since then.
+        """
+        held = self._descriptor or self._open()
+        if self._identity is not None:  # it was given up once
+            found = os.fstat(held.fd)
+            if self._identity != (found.st_dev, found.st_ino):
+                raise oserror(errno.ESTALE, self.place(), hint="the directory was replaced")
+        return held
 
     def status(self) -> Stat:
         """Stat the directory itself."""
@@ -303,20 +415,18 @@ class LocalDirectory:
         try:
             if self._fresh == _POOL.generation:
                 self._fresh = -1
-                return _scan(held.fd, tags)
-            fd = os.open(".", _OPEN_DIRECTORY, dir_fd=held.fd)
-            try:
-                return _scan(fd, tags)
-            finally:
-                os.close(fd)
+                return _with_room(_scan, held.fd, tags)
+            return _with_room(_scan_apart, held.fd, tags)
         except OSError as error:
             raise self._placed(error, None) from None
 
-    def child(self, name: str) -> Directory:
+    def child(self, name: str) -> LocalDirectory:
         """Open the directory `name`."""
-        held = self._descriptor or self._open()
+        return self._child(self._descriptor or self._open(), name)
+
+    def _child(self, held: _Descriptor, name: str) -> LocalDirectory:
         try:
-            fd, readable = _open_directory(held.fd, name)
+            fd, readable = _with_room(_open_directory, held.fd, name)
         except OSError as error:
             raise self._placed(error, name) from None
         return LocalDirectory(self._tree, (*self._parts, name), _Descriptor(fd), fresh=readable)
@@ -330,10 +440,15 @@ class LocalDirectory:
             raise self._placed(error, name) from None
 
     def open(self, name: str) -> io.FileIO:
-        """Open a file for reading."""
+        """
+        Open a file for reading.
+
+        A FIFO without a writer is at its end at once; with one, reading waits for it as the system does.
+        """
         fd = self._open_file(name)
         try:
             self._check_readable(os.fstat(fd), name)
+            os.set_blocking(fd, True)
             return io.FileIO(fd, "rb", closefd=True)
         except BaseException:
             os.close(fd)
@@ -345,6 +460,8 @@ class LocalDirectory:
         try:
             found = os.fstat(fd)
             self._check_readable(found, name)
+            if not found.st_size:  # it may be a FIFO
+                os.set_blocking(fd, True)
             return _read_all(fd, found.st_size)
         except OSError as error:
             raise self._placed(error, name) from None
@@ -355,6 +472,11 @@ class LocalDirectory:
         held = self._descriptor or self._open()
         try:
             return os.open(name, _OPEN_FILE, dir_fd=held.fd)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.EAGAIN):
+                raise self._placed(error, name) from None
+        try:
+            return _with_room(local_writing.open_patiently, held.fd, name, _OPEN_FILE)
         except OSError as error:
             raise self._placed(error, name) from None
 
@@ -390,6 +512,181 @@ class LocalDirectory:
         held = self._descriptor or self._open()
         return inotify.watch(held.fd, listener, contents)
 
+    # What `WritableDirectory` asks for.
+
+    def create(self, name: str, data: bytes = b"", permissions: int = 0o644, *, sync: bool = False) -> None:
+        """Make a regular file with its whole content; `sync`: on the disk before it has its name."""
+        held = self._own()
+        try:
+            _with_room(local_writing.create, held.fd, name, data, permissions, sync=sync)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def open_new(self, name: str, mode: RawMode, permissions: int = 0o666) -> io.FileIO:
+        """Make an empty regular file, and open it."""
+        held = self._own()
+        try:
+            return _with_room(local_writing.open_new, held.fd, name, mode, permissions)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def open_writable(self, name: str, mode: RawMode, *, truncate: bool = False) -> io.FileIO:
+        """Open a file that is there; also a FIFO with a reader, for writing alone."""
+        held = self._own()
+        try:
+            return _with_room(local_writing.open_writable, held.fd, name, mode, truncate=truncate)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def put(
+        self, name: str, source: BinaryIO | io.RawIOBase, permissions: int = 0o644, *, sync: bool = False
+    ) -> None:
+        """Make or replace a regular file; `sync`: on the disk before it has its name."""
+        held = self._own()
+        try:
+            _with_room(local_writing.put, held.fd, name, source, permissions, sync=sync)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def mkdir(self, name: str, permissions: int = 0o755) -> LocalDirectory:
+        """Make an empty directory; the handle holds it open."""
+        held = self._own()
+        try:
+            local_writing.check_new_name(name)
+            os.mkdir(name, permissions, dir_fd=held.fd)
+        except OSError as error:
+            raise self._placed(error, name) from None
+        try:
+            return self._child(held, name)
+        except BaseException:
+            os.rmdir(name, dir_fd=held.fd)
+            raise
+
+    def symlink(self, name: str, target: str) -> None:
+        """Make a symbolic link."""
+        held = self._own()
+        try:
+            local_writing.check_new_name(name)
+            os.symlink(target, name, dir_fd=held.fd)
+        except OSError as error:
+            error.filename2 = None
+            raise self._placed(error, name) from None
+
+    def mknod(self, name: str, kind: Kind, permissions: int, rdev: int = 0) -> None:
+        """Make a FIFO, a socket, a device node, or an empty file."""
+        held = self._own()
+        try:
+            local_writing.mknod(held.fd, name, kind, permissions, rdev)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def link(self, name: str, source_directory: WritableDirectory, source_name: str) -> None:
+        """Give an object of a local directory a further name here."""
+        held = self._own()
+        source = _local(source_directory, source_name, self.place(name))
+        try:
+            local_writing.check_new_name(name)
+            os.link(source_name, name, src_dir_fd=source.held().fd, dst_dir_fd=held.fd, follow_symlinks=False)
+        except OSError as error:
+            raise source._placed_both(error, source_name, self, name) from None
+
+    def unlink(self, name: str) -> None:
+        """Remove a name that isn't a directory's."""
+        held = self._own()
+        try:
+            os.unlink(name, dir_fd=held.fd)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def rmdir(self, name: str) -> None:
+        """Remove an empty directory."""
+        held = self._own()
+        try:
+            os.rmdir(name, dir_fd=held.fd)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def rename(
+        self, name: str, target_directory: WritableDirectory, target_name: str, how: Move = Move.REPLACE
+    ) -> None:
+        """Move an object, also into another tree of the same file system."""
+        held = self._own()
+        target = _local(target_directory, target_name, self.place(name))
+        below = target._own()
+        try:
+            local_writing.check_new_name(target_name)
+            if how is Move.REPLACE:
+                os.rename(name, target_name, src_dir_fd=held.fd, dst_dir_fd=below.fd)
+            else:
+                system_calls.rename(held.fd, name, below.fd, target_name, how)
+        except OSError as error:
+            raise self._placed_both(error, name, target, target_name) from None
+
+    def chmod(self, name: str | None, permissions: int) -> None:
+        """Set permission bits."""
+        held = self._own()
+        try:
+            local_writing.chmod(held.fd, name, permissions)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def chown(self, name: str | None, uid: int = -1, gid: int = -1) -> None:
+        """Set owner and group."""
+        held = self._own()
+        try:
+            local_writing.chown(held.fd, name, uid, gid)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def utime(self, name: str | None, ns: tuple[int, int] | None = None) -> None:
+        """Set the times."""
+        held = self._own()
+        try:
+            local_writing.utime(held.fd, name, ns)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def setxattr(self, name: str | None, attribute: str, value: bytes) -> None:
+        """Set one extended attribute, of a link itself where `name` is one."""
+        held = self._own()
+        try:
+            local_writing.setxattr(held.fd, name, attribute, value)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def removexattr(self, name: str | None, attribute: str) -> None:
+        """Remove one extended attribute."""
+        held = self._own()
+        try:
+            local_writing.removexattr(held.fd, name, attribute)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def sync(self, name: str | None) -> None:
+        """Bring a file, or the names in this directory, to the disk."""
+        held = self._own()
+        try:
+            _with_room(local_writing.sync, held.fd, name)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def lock(self, name: str) -> FileLock:
+        """Make a lock; it keeps a descriptor open until it is closed."""
+        return FileLock(functools.partial(self._open_for_lock, name))
+
+    def _open_for_lock(self, name: str) -> int:
+        held = self._own()
+        try:
+            return _with_room(local_writing.open_for_lock, held.fd, name)
+        except OSError as error:
+            raise self._placed(error, name) from None
+
+    def _placed_both(self, error: OSError, name: str, target: LocalDirectory, target_name: str) -> OSError:
+        """Give a fault the places of both objects."""
+        if not is_absence(error):
+            error.filename, error.filename2 = self.place(name), target.place(target_name)
+        return error
+
     def _placed(self, error: OSError, name: str | None) -> OSError:
         """Give a fault the object's place; absence, an answer that is given often, stays as it is."""
         if not is_absence(error):
@@ -404,6 +701,18 @@ class LocalDirectory:
             raise oserror(errno.EISDIR, self.place(name))
         # What a device node reaches lies outside the layer: as on a mount with `nodev` (mount(8)).
         raise oserror(errno.EACCES, self.place(name), hint="a layer's device nodes are not opened")
+
+
+def _local(directory: WritableDirectory, name: str, place: str) -> LocalDirectory:
+    """
+    Take another directory for a local one.
+
+    Raises:
+        OSError (EXDEV): it is of another kind of store.
+    """
+    if isinstance(directory, LocalDirectory):
+        return directory
+    raise oserror(errno.EXDEV, place, directory.place(name))
 
 
 def can_read_trusted_xattrs() -> bool:
@@ -442,6 +751,15 @@ def _scan(fd: int, tags: Sequence[int]) -> dict[str, int]:
         # The C library takes the kernel's ENOENT for the end of the directory.
         raise FileNotFoundError(errno.ENOENT, "the directory was removed")
     return found
+
+
+def _scan_apart(fd: int, tags: Sequence[int]) -> dict[str, int]:
+    """Scan with a read position of its own."""
+    own = os.open(".", _OPEN_DIRECTORY, dir_fd=fd)
+    try:
+        return _scan(own, tags)
+    finally:
+        os.close(own)
 
 
 def _odd_kind(entry: os.DirEntry[str]) -> Kind:
@@ -486,6 +804,31 @@ def _real_path(fd: int, path: str) -> str:
     except OSError:
         return os.path.realpath(path)
     return found if found.startswith("/") else os.path.realpath(path)
+
+
+def _mount_of(fd: int) -> tuple[int, bytes]:
+    """Tell what a directory is mounted with: its device, and which of the device's mounts it is seen in."""
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
+            mount = next((line for line in lines if line.startswith(b"mnt_id:")), b"")
+    except OSError:
+        mount = b""
+    return os.fstat(fd).st_dev, mount
+
+
+def _check_private(parent: int, name: str, *, owner: int) -> None:
+    """
+    See that a directory is fit for our own use.
+
+    Raises:
+        PermissionError (EPERM): it belongs to a stranger, or others may write to it.
+        NotADirectoryError (ENOTDIR): it is something else, a link included.
+    """
+    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if not _stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if found.st_uid not in (os.geteuid(), owner) or found.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, "the directory is not private")
 
 
 def _open_directory(above: int, name: str) -> tuple[int, bool]:

@@ -2,9 +2,10 @@
 Our own in-memory store: a POSIX directory tree without a file system.
 
 Everything that a local file system holds is held: files, directories, symbolic links, hard links, FIFOs,
-sockets and device nodes, permission bits, owners, times in nanoseconds, extended attributes. Permission
-bits are kept and shown but guard nothing: whoever has the store may read and change it. Access times are
-kept as on a file system mounted `noatime`: set on creation and by `utime`, never by reading.
+sockets and device nodes, permission bits, owners, times in nanoseconds, extended attributes. The process's
+umask is taken off the permissions of new objects (C10). Permission bits are kept and shown but guard
+nothing: whoever has the store may read and change it. Access times are kept as on a file system mounted
+`noatime`: set on creation and by `utime`, never by reading.
 """
 
 from __future__ import annotations
@@ -14,31 +15,35 @@ import os
 import stat as _stat
 from collections.abc import Hashable, Sequence
 from io import RawIOBase
-from typing import Final, NoReturn
+from typing import BinaryIO, Final, NoReturn
 
 from unionpath.model.entry import Kind, Stat
 from unionpath.model.errors import oserror
 from unionpath.model.parts import Parts, check_text, encoded_length, show_parts
 from unionpath.model.store import WHY_NOT_OPENED, Capability, Listener, Watch
-from unionpath.model.writable import WritableDirectory
+from unionpath.model.writable import Move, RawMode, WritableDirectory
+from unionpath.stores.memory_files import EmptyPipe, MemoryFile
 from unionpath.stores.memory_inodes import (
     Change,
     DirectoryInode,
-    EmptyPipe,
     FileInode,
     Inode,
     InodeFields,
-    MemoryFile,
     SymlinkInode,
     Volume,
     make_node,
+    rename_problem,
 )
+from unionpath.stores.memory_locks import MemoryLock
 from unionpath.stores.memory_state import MemoryState, dump, load
 from unionpath.stores.numbers import new_device
+from unionpath.stores.umask import current_umask
 
 NAME_MAX: Final = 255
 TARGET_MAX: Final = 4095
 """The most bytes that the target of a symbolic link may have (S2)."""
+_CHUNK: Final = 1 << 20
+"""How many bytes `put` asks its source for."""
 
 _CAPABILITIES: Final = Capability.POSIX | Capability.XATTRS | Capability.WATCHABLE | Capability.WRITABLE
 
@@ -53,11 +58,16 @@ class MemoryStore:
     """
 
     def __init__(self, *, permissions: int = 0o755) -> None:
-        """Make an empty store; `permissions` are those of its root directory."""
-        self._volume = Volume(new_device())
-        with Change(self._volume) as change:
-            root = DirectoryInode(self._volume.next_ino(), permissions, *_owner(), change.now)
-        self._root = MemoryDirectory(self, self._volume, root, ())
+        """Make an empty store; `permissions` are those of its root directory, whatever the umask."""
+        self._plant(Volume(new_device()), permissions, "")
+
+    def _plant(self, volume: Volume, permissions: int, name: str) -> None:
+        """Begin an empty tree; `name` is "" for the first one of the volume."""
+        with Change(volume) as change:
+            root = DirectoryInode(volume.next_ino(), permissions, *_owner(), change.now)
+        self._volume = volume
+        self._name = name
+        self._root = MemoryDirectory(self, volume, root, ())
 
     @property
     def capabilities(self) -> Capability:
@@ -84,8 +94,13 @@ class MemoryStore:
 
     @property
     def place(self) -> str:
-        """`memory:` and a number, for people."""
+        """`memory:` and a number, for people; a neighbour's name follows in brackets."""
         return self._root.place()
+
+    @property
+    def label(self) -> str:
+        """What its places begin with."""
+        return f"memory:{self._volume.device & 0xFFFFFF}" + (f"[{self._name}]" if self._name else "")
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -93,6 +108,26 @@ class MemoryStore:
     def root(self) -> MemoryDirectory:
         """Give the root directory."""
         return self._root
+
+    def home(self) -> MemoryDirectory:
+        """Give the root directory."""
+        return self._root
+
+    def confirm(self) -> None:
+        """The tree is where it was: in this object."""
+
+    def neighbour(self, name: str, *, make: bool = True) -> MemoryStore | None:
+        """
+        Give the tree `name` beside this one, on the same volume; the same one for every tree that asks.
+
+        None if there is none yet, and `make` is False.
+        """
+        with self._volume.lock:
+            if (found := self._volume.neighbours.get(name)) is None and make:
+                found = MemoryStore.__new__(MemoryStore)
+                found._plant(self._volume, 0o700, name)
+                self._volume.neighbours[name] = found
+            return found
 
     def __repr__(self) -> str:
         return f"<MemoryStore {self.place}>"
@@ -104,13 +139,14 @@ class MemoryStore:
         )
 
     def __getstate__(self) -> MemoryState:
-        """Give the whole content as plain, picklable values; watches and open files are left out."""
+        """Give the whole tree as plain, picklable values; watches, open files, neighbours are left out."""
         with self._volume.lock:
             return dump(self._root.inode)
 
     def __setstate__(self, state: MemoryState) -> None:
         """Fill a store that was made without `__init__` from what `__getstate__` gave."""
         self._volume = Volume(new_device())
+        self._name = ""
         self._volume.last_ino = max(row[0] for row in state)
         root, self._volume.hard_links = load(state)
         self._root = MemoryDirectory(self, self._volume, root, ())
@@ -142,7 +178,7 @@ class MemoryDirectory:
     def place(self, name: str | None = None) -> str:
         """`memory:NUMBER` and the path, when the handle was made."""
         parts = self.parts if name is None else (*self.parts, name)
-        return f"memory:{self._volume.device & 0xFFFFFF}{show_parts(parts)}"
+        return self._store.label + show_parts(parts)
 
     def status(self) -> Stat:
         """Stat the directory itself; st_nlink is 0 after its removal."""
@@ -177,7 +213,7 @@ class MemoryDirectory:
         with self._volume.lock:
             inode = self._find(name)
             if isinstance(inode, FileInode):
-                return MemoryFile(self._volume, inode, self.place(name))
+                return MemoryFile(self._volume, inode, self.place(name), "rb", (self.inode, name))
             if inode.kind is Kind.FIFO:
                 return EmptyPipe(self.place(name))
             raise self._not_openable(inode, name)
@@ -212,39 +248,64 @@ class MemoryDirectory:
 
     # What `WritableDirectory` asks for; also EINVAL for a name that no directory can hold.
 
-    def create(self, name: str, data: bytes = b"", permissions: int = 0o644) -> None:
+    def create(self, name: str, data: bytes = b"", permissions: int = 0o644, *, sync: bool = False) -> None:
         """
-        Make a regular file with its whole content.
+        Make a regular file with its whole content; there is nothing to `sync`.
 
         Raises:
             FileExistsError (EEXIST): the name is taken.
             FileNotFoundError (ENOENT): this directory was removed.
         """
         with Change(self._volume) as change:
-            inode = FileInode(*self._fresh(name, permissions, change))
-            inode.data = bytes(data)
-            self._add(name, inode, change)
+            self._check_new(name)
+            self._add_file(name, bytes(data), permissions, change)
 
-    def open_writable(self, name: str, *, append: bool = False) -> RawIOBase:
+    def open_new(self, name: str, mode: RawMode, permissions: int = 0o666) -> MemoryFile:
+        """Make an empty regular file and open it; raises as `create`."""
+        with Change(self._volume) as change:
+            self._check_new(name)
+            return self._opened(name, self._add_file(name, b"", permissions, change), mode)
+
+    def open_writable(self, name: str, mode: RawMode, *, truncate: bool = False) -> MemoryFile:
         """
-        Open a regular file for reading and writing; with `append`, every write goes to its end.
+        Open a regular file for what `mode` allows; `truncate` cuts it to nothing first.
 
         Raises:
             IsADirectoryError (EISDIR); OSError (ELOOP): a symbolic link, (ENXIO): a FIFO or socket,
             (EACCES): a device node.
         """
-        with self._volume.lock:
+        with Change(self._volume) as change:
             inode = self._find(name)
             if not isinstance(inode, FileInode):
                 raise self._not_openable(inode, name)
-            place = self.place(name)
-            return MemoryFile(self._volume, inode, place, found=(self.inode, name), append=append)
+            if truncate:
+                inode.data = b""
+                change.content(inode, self.inode, name)
+            return self._opened(name, inode, mode)
+
+    def put(
+        self, name: str, source: BinaryIO | RawIOBase, permissions: int = 0o644, *, sync: bool = False
+    ) -> None:
+        """
+        Make or replace a regular file with all that `source` reads; there is nothing to `sync`.
+
+        Raises:
+            IsADirectoryError (EISDIR): the name is a directory's; otherwise as `create`, but for EEXIST.
+        """
+        with self._volume.lock:
+            self._find_replaced(name)  # so that nothing is read in vain
+        data = b"".join(iter(lambda: source.read(_CHUNK) or b"", b""))
+        with Change(self._volume) as change:
+            replaced = self._find_replaced(name)
+            if replaced is not None:
+                self._drop(name, replaced, change)
+            self._add_file(name, data, permissions, change)
 
     def mkdir(self, name: str, permissions: int = 0o755) -> MemoryDirectory:
         """Make a directory and give its handle; raises as `create`. A set-group-ID bit is inherited (C10)."""
         with Change(self._volume) as change:
-            inherited = self.inode.permissions & _stat.S_ISGID
-            inode = DirectoryInode(*self._fresh(name, permissions | inherited, change))
+            inode = DirectoryInode(*self._fresh(name, permissions, change))
+            inode.permissions |= self.inode.permissions & _stat.S_ISGID
             self._add(name, inode, change)
             return self._handle(name, inode)
 
@@ -262,7 +323,8 @@ class MemoryDirectory:
         if encoded_length(target) > TARGET_MAX:
             raise oserror(errno.ENAMETOOLONG, target, self.place(name))
         with Change(self._volume) as change:
-            inode = SymlinkInode(*self._fresh(name, 0o777, change))
+            inode = SymlinkInode(*self._fresh(name, 0, change))
+            inode.permissions = 0o777
             inode.target = target
             self._add(name, inode, change)
 
@@ -285,7 +347,7 @@ class MemoryDirectory:
         Raises:
             OSError (EXDEV): of another store. PermissionError (EPERM): a directory (C8).
         """
-        source = self._same_store(source_directory, source_name, name)
+        source = self._same_volume(source_directory, source_name, name)
         with Change(self._volume) as change:
             inode = source._find(source_name)
             self._check_new(name)
@@ -324,27 +386,40 @@ class MemoryDirectory:
             self._drop(name, inode, change)
             change.names(self.inode, name)
 
-    def rename(self, name: str, target_directory: WritableDirectory, target_name: str) -> None:
+    def rename(
+        self,
+        name: str,
+        target_directory: WritableDirectory,
+        target_name: str,
+        how: Move = Move.REPLACE,
+    ) -> None:
         """
-        Move an object in one step, replacing what the target name had, as the system call does (R1, R2).
+        Move an object in one step, doing as `how` says about the two names, as renameat2(2) does (R1, R2).
 
         Raises:
-            OSError (EXDEV): to another store; (EINVAL): a directory into its own subtree;
+            FileExistsError (EEXIST): the target name is taken, and the move EXCLUSIVE.
+            FileNotFoundError (ENOENT): the name isn't there, or the target's isn't in an EXCHANGE.
+            OSError (EXDEV): to another volume; (EINVAL): a directory into its own subtree;
                 (ENOTEMPTY): onto a directory with names. (EISDIR, ENOTDIR): file onto directory, the reverse.
         """
-        target = self._same_store(target_directory, target_name, name)
+        target = self._same_volume(target_directory, target_name, name)
         with Change(self._volume) as change:
             inode = self._find(name)
             target._check_alive(target_name)
-            replaced = target.inode.children.get(target_name)
-            if replaced is inode:
-                return
-            problem = _rename_problem(self.inode, inode, target.inode, replaced)
+            other = target.inode.children.get(target_name)
+            problem = rename_problem(self.inode, inode, target.inode, other, how)
             if problem:
                 raise oserror(problem, self.place(name), target.place(target_name))
-            if replaced is not None:
-                target._drop(target_name, replaced, change)
+            if other is inode:
+                return
+            if other is not None and how is Move.EXCHANGE:
+                self._exchange((name, inode), target, (target_name, other), change)
+                return
+            if other is not None:
+                target._drop(target_name, other, change)
             self._move(name, inode, target, target_name, change)
+            if how is Move.WHITEOUT:
+                self._add(name, make_node(Kind.CHAR_DEVICE, self._fields(0, change), 0), change)
 
     def chmod(self, name: str | None, permissions: int) -> None:
         """Set the permission bits of `name` (None: of the directory itself); a link's own, never followed."""
@@ -354,11 +429,18 @@ class MemoryDirectory:
             self._changed(inode, name, change)
 
     def chown(self, name: str | None, uid: int = -1, gid: int = -1) -> None:
-        """Set owner and group; -1 keeps. A link's own, never followed."""
+        """
+        Set owner and group; -1 keeps. A link's own, never followed.
+
+        As chown(2), it takes the set-user-ID bit off files, and the set-group-ID bit off those the group may run.
+        """
         with Change(self._volume) as change:
             inode = self._find(name)
             inode.uid = inode.uid if uid == -1 else uid
             inode.gid = inode.gid if gid == -1 else gid
+            if inode.kind not in (Kind.DIRECTORY, Kind.SYMLINK):
+                executable = inode.permissions & _stat.S_IXGRP
+                inode.permissions &= ~(_stat.S_ISUID | (_stat.S_ISGID if executable else 0))
             self._changed(inode, name, change)
 
     def utime(self, name: str | None, ns: tuple[int, int] | None = None) -> None:
@@ -390,7 +472,17 @@ class MemoryDirectory:
             inode.xattrs = inode.xattrs or None
             self._changed(inode, name, change)
 
-    def _same_store(self, other: WritableDirectory, other_name: str, name: str) -> MemoryDirectory:
+    def sync(self, name: str | None) -> None:
+        """Nothing outlives the process; ENOENT if `name` isn't there."""
+        with self._volume.lock:
+            self._find(name)
+
+    def lock(self, name: str) -> MemoryLock:
+        """Make a lock on the file or directory `name`; it stays with the object that has the name now."""
+        with self._volume.lock:
+            return self._volume.locks.lock(self._find(name).ino)
+
+    def _same_volume(self, other: WritableDirectory, other_name: str, name: str) -> MemoryDirectory:
         if not isinstance(other, MemoryDirectory) or other._volume is not self._volume:
             raise oserror(errno.EXDEV, self.place(name), other.place(other_name))
         return other
@@ -432,13 +524,33 @@ class MemoryDirectory:
         if name in self.inode.children:
             raise oserror(errno.EEXIST, self.place(name))
 
+    def _find_replaced(self, name: str) -> Inode | None:
+        """Give what a file put at `name` takes the place of; refuse if none can be put there."""
+        self._check_alive(name)
+        replaced = self.inode.children.get(name)
+        if isinstance(replaced, DirectoryInode):
+            raise oserror(errno.EISDIR, self.place(name))
+        return replaced
+
     def _fresh(self, name: str, permissions: int, change: Change) -> InodeFields:
         """Check the new name and give what an `Inode` is made from."""
         self._check_new(name)
+        return self._fields(permissions, change)
+
+    def _fields(self, permissions: int, change: Change) -> InodeFields:
         uid, gid = _owner()
         if self.inode.permissions & _stat.S_ISGID:
             gid = self.inode.gid
-        return self._volume.next_ino(), permissions, uid, gid, change.now
+        return self._volume.next_ino(), permissions & ~current_umask(), uid, gid, change.now
+
+    def _opened(self, name: str, inode: FileInode, mode: RawMode) -> MemoryFile:
+        return MemoryFile(self._volume, inode, self.place(name), mode, (self.inode, name))
+
+    def _add_file(self, name: str, data: bytes, permissions: int, change: Change) -> FileInode:
+        inode = FileInode(*self._fields(permissions, change))
+        inode.data = data
+        self._add(name, inode, change)
+        return inode
 
     def _add(self, name: str, inode: Inode, change: Change) -> None:
         self.inode.children[name] = inode
@@ -472,6 +584,19 @@ class MemoryDirectory:
         target._add(target_name, inode, change)
         change.attributes(inode, target.inode, target_name)
 
+    def _exchange(
+        self, ours: tuple[str, Inode], target: MemoryDirectory, theirs: tuple[str, Inode], change: Change
+    ) -> None:
+        (name, inode), (target_name, other) = ours, theirs
+        self.inode.replace(name, other)
+        target.inode.replace(target_name, inode)
+        self._volume.moved(inode, (self.inode, name), (target.inode, target_name))
+        self._volume.moved(other, (target.inode, target_name), (self.inode, name))
+        change.names(self.inode, name)
+        change.names(target.inode, target_name)
+        change.attributes(inode, target.inode, target_name)
+        change.attributes(other, self.inode, name)
+
     def _changed(self, inode: Inode, name: str | None, change: Change) -> None:
         change.attributes(inode, self.inode if name is not None else None, name)
 
@@ -481,21 +606,3 @@ def _owner() -> tuple[int, int]:
     if hasattr(os, "geteuid"):
         return os.geteuid(), os.getegid()
     return 0, 0
-
-
-def _rename_problem(
-    source: DirectoryInode, inode: Inode, target: DirectoryInode, replaced: Inode | None
-) -> int:
-    """Give the errno that forbids moving `inode` from `source` onto `replaced` in `target`, or 0 (R2)."""
-    is_directory = isinstance(inode, DirectoryInode)
-    if isinstance(inode, DirectoryInode) and target.is_within(inode):
-        return errno.EINVAL
-    if not isinstance(replaced, DirectoryInode):
-        return errno.ENOTDIR if is_directory and replaced is not None else 0
-    if source.is_within(replaced):
-        # Asked before EISDIR, as the kernel does (fs/namei.c, do_renameat2: "target should not be an
-        # ancestor of source").
-        return errno.ENOTEMPTY
-    if not is_directory:
-        return errno.EISDIR
-    return errno.ENOTEMPTY if replaced.children else 0

@@ -1,5 +1,5 @@
 """
-What an in-memory store is made of: inodes, the files opened on them, and the telling of changes.
+What an in-memory store is made of: inodes, the volume that they are on, and the telling of changes.
 
 One lock guards all inodes of a store. Readers hold it while they look; writers work inside a `Change`,
 which holds the lock until the new state is complete and tells the watches after it has let go, so a
@@ -9,7 +9,6 @@ listener may ask the store.
 from __future__ import annotations
 
 import errno
-import io
 import os
 import time
 import weakref
@@ -19,11 +18,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from unionpath.model.entry import Kind, Stat, make_stat
-from unionpath.model.errors import oserror
 from unionpath.model.store import Listener
+from unionpath.model.writable import Move
+from unionpath.stores.memory_locks import LockTable
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from unionpath.stores.memory import MemoryStore
 
 
 InodeFields: TypeAlias = tuple[int, int, int, int, int]
@@ -117,6 +117,14 @@ class DirectoryInode(Inode):
         self.parent: DirectoryInode | None = None
         self.watches: tuple[MemoryWatch, ...] = ()
 
+    def replace(self, name: str, inode: Inode) -> None:
+        """Let a name show another object, which comes from elsewhere; counts the links of this directory."""
+        self.nlink -= isinstance(self.children[name], DirectoryInode)
+        self.children[name] = inode
+        if isinstance(inode, DirectoryInode):
+            inode.parent = self
+            self.nlink += 1
+
     def is_within(self, other: DirectoryInode) -> bool:
         """Tell whether it is `other` or anywhere below it."""
         at: DirectoryInode | None = self
@@ -162,6 +170,36 @@ def make_node(kind: Kind, fields: InodeFields, rdev: int) -> FileInode | Special
     return special
 
 
+def rename_problem(
+    source: DirectoryInode, inode: Inode, target: DirectoryInode, other: Inode | None, how: Move
+) -> int:
+    """
+    Give the errno that forbids moving `inode` from `source` to where `other` is in `target`, or 0 (R2).
+
+    In the order in which the kernel asks (fs/namei.c, do_renameat2, then vfs_rename).
+    """
+    if how is Move.EXCLUSIVE and other is not None:
+        return errno.EEXIST
+    if how is Move.EXCHANGE and other is None:
+        return errno.ENOENT
+    if isinstance(inode, DirectoryInode) and target.is_within(inode):
+        return errno.EINVAL
+    # "target should not be an ancestor of source"
+    if isinstance(other, DirectoryInode) and source.is_within(other):
+        return errno.EINVAL if how is Move.EXCHANGE else errno.ENOTEMPTY
+    if other is None or other is inode or how is Move.EXCHANGE:
+        return 0
+    return _replacing_problem(inode, other)
+
+
+def _replacing_problem(inode: Inode, other: Inode) -> int:
+    if isinstance(inode, DirectoryInode):
+        if not isinstance(other, DirectoryInode):
+            return errno.ENOTDIR
+        return errno.ENOTEMPTY if other.children else 0
+    return errno.EISDIR if isinstance(other, DirectoryInode) else 0
+
+
 class MemoryWatch:
     """A listener on one directory."""
 
@@ -173,10 +211,13 @@ class MemoryWatch:
         self.listener: Listener | None = listener
         self.contents = contents
 
-    def tell(self, name: str | None) -> None:
+    def tell(self, name: str | None, *, only_attributes: bool) -> None:
         """Tell the listener, unless the watch was closed."""
         if (listener := self.listener) is not None:
-            listener.changed(name)
+            if only_attributes:
+                listener.altered(name)
+            else:
+                listener.changed(name)
 
     def close(self) -> None:
         """Stop."""
@@ -185,9 +226,9 @@ class MemoryWatch:
 
 
 class Volume:
-    """What all handles of one store share: lock, device number, and which directories are watched."""
+    """What all handles of a store and its neighbours share: lock, device number, who watches."""
 
-    __slots__ = ("__weakref__", "device", "hard_links", "last_ino", "lock", "watched")
+    __slots__ = ("__weakref__", "device", "hard_links", "last_ino", "lock", "locks", "neighbours", "watched")
 
     def __init__(self, device: int) -> None:
         self.lock = RLock()
@@ -196,6 +237,10 @@ class Volume:
         self.hard_links: dict[Inode, set[Name]] = {}
         """All names of each object that has or once had several, so that a change finds them at once."""
         self.watched: set[DirectoryInode] = set()
+        self.locks: Final = LockTable()
+        """The locks that users take on objects; `lock` guards the inodes."""
+        self.neighbours: dict[str, MemoryStore] = {}
+        """The trees beside the first one, by name."""
         _VOLUMES.add(self)
 
     def next_ino(self) -> int:
@@ -260,6 +305,7 @@ def _after_fork_in_child() -> None:
     # A thread that held a lock is not there any more to let it go.
     for volume in tuple(_VOLUMES):
         volume.lock = RLock()
+        volume.locks.free_all()
 
 
 if hasattr(os, "register_at_fork"):
@@ -275,7 +321,7 @@ class Change:
         self._volume = volume
         # Kept, for the volume gets another one if this thread forks in the middle (in a signal handler).
         self._lock = volume.lock
-        self._tell: list[tuple[MemoryWatch, str | None]] = []
+        self._tell: list[_News] = []
         self.now = 0
         """The time of the change, in nanoseconds since the epoch."""
 
@@ -297,179 +343,39 @@ class Change:
     def names(self, directory: DirectoryInode, *names: str) -> None:
         """Names in the directory came or went: its times change, and its watches are told."""
         directory.mtime_ns = directory.ctime_ns = self.now
-        self._tell.extend((watch, name) for watch in directory.watches for name in names)
+        self._tell.extend((watch, name, False) for watch in directory.watches for name in names)
 
     def itself(self, directory: DirectoryInode) -> None:
-        """The directory itself was moved, removed or got other attributes."""
-        self._tell.extend((watch, None) for watch in directory.watches)
+        """The directory itself was moved or removed."""
+        self._tell.extend((watch, None, False) for watch in directory.watches)
 
     def attributes(self, inode: Inode, directory: DirectoryInode | None, name: str | None) -> None:
         """An object got other attributes; `directory` and `name` are where it was met, None if nowhere."""
         inode.ctime_ns = self.now
         if isinstance(inode, DirectoryInode):
-            self.itself(inode)
+            self._tell.extend((watch, None, True) for watch in inode.watches)
         if directory is not None and name is not None:
             for at, other in self._volume.names_of(inode, directory, name):
-                self._tell.extend((watch, other) for watch in at.watches)
+                self._tell.extend((watch, other, True) for watch in at.watches)
 
     def content(self, inode: FileInode, directory: DirectoryInode, name: str) -> None:
         """A file was written to."""
         inode.mtime_ns = inode.ctime_ns = self.now
         for at, other in self._volume.names_of(inode, directory, name):
-            self._tell.extend((watch, other) for watch in at.watches if watch.contents)
+            self._tell.extend((watch, other, False) for watch in at.watches if watch.contents)
 
 
-def _tell_all(told: list[tuple[MemoryWatch, str | None]]) -> None:
+_News: TypeAlias = tuple[MemoryWatch, str | None, bool]
+"""Whom to tell, of which name, and whether of its attributes only."""
+
+
+def _tell_all(told: list[_News]) -> None:
     """Tell every watch, whatever the listeners raise; the first error is raised at the end."""
     first: BaseException | None = None
-    for watch, name in told:
+    for watch, name, only_attributes in told:
         try:
-            watch.tell(name)
+            watch.tell(name, only_attributes=only_attributes)
         except BaseException as error:  # noqa: BLE001 (raised below; a watch left out would show stale names)
             first = error if first is None else first
     if first is not None:
         raise first
-
-
-class MemoryFile(io.RawIOBase):
-    """
-    A file opened for reading, or for reading and writing.
-
-    It stays with the inode that it opened, whatever becomes of the name.
-    """
-
-    def __init__(
-        self,
-        volume: Volume,
-        inode: FileInode,
-        name: str,
-        *,
-        found: tuple[DirectoryInode, str] | None = None,
-        append: bool = False,
-    ) -> None:
-        """`found`: the directory and name that it was opened by, for writing; None: for reading only."""
-        super().__init__()
-        self._volume = volume
-        self._inode = inode
-        self._found = found
-        self._append = append
-        self._position = 0
-        self.name = name
-
-    @property
-    def mode(self) -> str:
-        """As `io.FileIO.mode`."""
-        if self._found is None:
-            return "rb"
-        return "ab+" if self._append else "rb+"
-
-    def readable(self) -> bool:
-        """Always."""
-        self._check()
-        return True
-
-    def writable(self) -> bool:
-        """Tell whether it was opened for writing."""
-        self._check()
-        return self._found is not None
-
-    def seekable(self) -> bool:
-        """Always."""
-        self._check()
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill the buffer from the position on; 0 at the end."""
-        self._check()
-        with memoryview(buffer) as view, view.cast("B") as target, self._volume.lock:
-            # Released before the lock is: a view left over would forbid the next writer to resize.
-            with memoryview(self._inode.data) as data:
-                count = max(0, min(len(target), len(data) - self._position))
-                target[:count] = data[self._position : self._position + count]
-            self._position += count
-            return count
-
-    def readall(self) -> bytes:
-        """Read from the position to the end, in one piece even while others write."""
-        self._check()
-        with self._volume.lock:
-            data = self._inode.data[self._position :]
-            self._position += len(data)
-            return bytes(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move the position, also beyond the end; EINVAL before the start."""
-        self._check()
-        with self._volume.lock:
-            starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._inode.size}
-            if whence not in starts or starts[whence] + offset < 0:
-                raise oserror(errno.EINVAL, self.name)
-            self._position = starts[whence] + offset
-            return self._position
-
-    def tell(self) -> int:
-        """Give the position."""
-        self._check()
-        return self._position
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of it at the position, or at the end; a gap before it reads as zeros."""
-        directory, name = self._check_writable()
-        with memoryview(data) as view, view.cast("B") as source, Change(self._volume) as change:
-            if not source:
-                return 0
-            content = self._inode.changeable()
-            if self._append:
-                self._position = len(content)
-            content.extend(bytes(max(0, self._position - len(content))))
-            content[self._position : self._position + len(source)] = source
-            self._position += len(source)
-            change.content(self._inode, directory, name)
-            return len(source)
-
-    def truncate(self, size: int | None = None, /) -> int:
-        """Cut or lengthen with zeros to `size` bytes, by default to the position; the position stays."""
-        directory, name = self._check_writable()
-        with Change(self._volume) as change:
-            wanted = self._position if size is None else size
-            if wanted < 0:
-                raise oserror(errno.EINVAL, self.name)
-            content = self._inode.changeable()
-            del content[wanted:]
-            content.extend(bytes(wanted - len(content)))
-            change.content(self._inode, directory, name)
-            return wanted
-
-    def _check(self) -> None:
-        if self.closed:
-            raise ValueError("I/O operation on closed file.")
-
-    def _check_writable(self) -> tuple[DirectoryInode, str]:
-        self._check()
-        if self._found is None:
-            raise io.UnsupportedOperation("File not open for writing")
-        return self._found
-
-
-class EmptyPipe(io.RawIOBase):
-    """A FIFO opened for reading that nobody writes to: at its end at once, as if not to block (C7)."""
-
-    mode = "rb"
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def write(self, _data: ReadableBuffer, /) -> int:
-        """Refuse: it is open for reading."""
-        raise io.UnsupportedOperation("write")
-
-    def readinto(self, _buffer: WriteableBuffer, /) -> int:
-        """Nothing, at once."""
-        if self.closed:
-            raise ValueError("I/O operation on closed file.")
-        return 0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from io import RawIOBase
-from typing import Final
+from typing import BinaryIO, Final, NoReturn, cast
 
 from unionpath.model.entry import Kind, Stat, make_stat
-from unionpath.model.errors import oserror
+from unionpath.model.errors import is_absence, oserror
 from unionpath.model.parts import Parts, encoded_length, show_parts
-from unionpath.model.store import Directory, Listener, Store, Watch
+from unionpath.model.store import Capability, Directory, Listener, Store, Watch
+from unionpath.model.writable import Lock, Move, RawMode, WritableDirectory, WritableStore
 from unionpath.stores.numbers import stable_number
-from unionpath.stores.wrapping import WrappingDirectory, WrappingStore
+from unionpath.stores.wrapping import NeighbourStore, WrappingStore, WritableWrappingDirectory
 
 
 class SubtreeStore(WrappingStore):
@@ -30,7 +32,7 @@ class SubtreeStore(WrappingStore):
     def __init__(self, store: Store, root: Parts) -> None:
         super().__init__(store)
         self._root_parts = root
-        directory = self._look_up()
+        directory = self._look_up(root)
         self._place = directory.place()
         self._device_and_inode = _device_and_inode(directory)
 
@@ -62,16 +64,59 @@ class SubtreeStore(WrappingStore):
             OSError (ESTALE): another directory stands there than when the store was made (E9).
         """
         self.before("root", ())
-        directory = self._look_up()
+        return self.wrap(self._confirmed())
+
+    def home(self) -> WritableDirectory:
+        """Give the directory; raises as `root`."""
+        self.writable_inner()
+        self.before("home", ())
+        return WritableWrappingDirectory(cast("WritableDirectory", self._confirmed()), self)
+
+    def confirm(self) -> None:
+        """As `WritableStore.confirm`, of the wrapped store and of the directory."""
+        super().confirm()
+        try:
+            self._confirmed()
+        except OSError as error:
+            if not is_absence(error):
+                raise
+            raise oserror(
+                errno.ESTALE, self.place, hint="the layer's directory is gone; make a new stack"
+            ) from error
+
+    def neighbour(self, name: str, *, make: bool = True) -> WritableStore | None:
+        """
+        As `WritableStore.neighbour`: a directory beside this one, so of its volume where the root may be of
+        another, and of this one alone where the wrapped store has others.
+        """
+        if not self._root_parts:
+            return super().neighbour(name, make=make)
+        self.writable_inner()
+        self.before("neighbour", ())
+        parts = (*self._root_parts[:-1], name)
+        above = cast("WritableDirectory", self._look_up(parts[:-1]))
+        if above.status().st_dev != self._device_and_inode[0]:
+            return None
+        if make:
+            with suppress(FileExistsError):
+                above.mkdir(name, 0o700)
+        try:
+            store = SubtreeStore(self.inner, parts)
+        except FileNotFoundError:
+            return None
+        return cast("WritableStore", NeighbourStore(store, self, name))
+
+    def _confirmed(self) -> Directory:
+        directory = self._look_up(self._root_parts)
         if _device_and_inode(directory) != self._device_and_inode:
             raise oserror(
                 errno.ESTALE, self.place, hint="the layer's directory was replaced; make a new stack"
             )
-        return WrappingDirectory(directory, self)
+        return directory
 
-    def _look_up(self) -> Directory:
+    def _look_up(self, parts: Parts) -> Directory:
         directory = self.inner.root()
-        for name in self._root_parts:
+        for name in parts:
             directory = directory.child(name)
         return directory
 
@@ -114,17 +159,20 @@ class PrefixedStore(WrappingStore):
     def at_depth(self, depth: int) -> Directory:
         """Give the directory that has `depth` components of the prefix above it."""
         if depth == len(self._prefix):
-            return WrappingDirectory(self.inner.root(), self)
+            return self.wrap(self.inner.root())
+        if Capability.WRITABLE in self.capabilities:
+            return WritableDirectoryAbove(self, self._prefix, depth, self._device)
         return DirectoryAbove(self, self._prefix, depth, self._device)
 
 
 class DirectoryAbove:
     """A directory that is made up; its one name leads on towards the tree."""
 
-    __slots__ = ("_depth", "_device", "_name", "_store", "parts")
+    __slots__ = ("_depth", "_device", "_name", "_prefix", "_store", "parts")
 
     def __init__(self, store: PrefixedStore, prefix: Parts, depth: int, device: int) -> None:
         self._store = store
+        self._prefix = prefix
         self._depth = depth
         self._device = device
         self._name = prefix[depth]
@@ -198,6 +246,115 @@ class DirectoryAbove:
         raise oserror(errno.ENAMETOOLONG if too_long else errno.ENOENT, self.place(name))
 
 
+class WritableDirectoryAbove(DirectoryAbove):
+    """
+    A directory that is made up, above a tree that can be written to; nothing can be made or removed in it.
+
+    What is asked of the tree's root by its name is done.
+
+    Raises:
+        OSError (EROFS): every method that would change a made-up directory or a name in it.
+    """
+
+    __slots__ = ()
+
+    def child(self, name: str) -> WritableDirectory:
+        """Give the next directory; ENOENT for any other name."""
+        return cast("WritableDirectory", super().child(name))
+
+    def create(self, name: str, data: bytes = b"", permissions: int = 0o644, *, sync: bool = False) -> None:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def open_new(self, name: str, mode: RawMode, permissions: int = 0o666) -> RawIOBase:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def open_writable(self, name: str, mode: RawMode, *, truncate: bool = False) -> RawIOBase:
+        """Refuse: EISDIR, ENOENT."""
+        return self.open(name)
+
+    def put(
+        self, name: str, source: BinaryIO | RawIOBase, permissions: int = 0o644, *, sync: bool = False
+    ) -> None:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def mkdir(self, name: str, permissions: int = 0o755) -> WritableDirectory:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def symlink(self, name: str, target: str) -> None:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def mknod(self, name: str, kind: Kind, permissions: int, rdev: int = 0) -> None:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def link(self, name: str, source_directory: WritableDirectory, source_name: str) -> None:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def unlink(self, name: str) -> None:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def rmdir(self, name: str) -> None:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def rename(
+        self,
+        name: str,
+        target_directory: WritableDirectory,
+        target_name: str,
+        how: Move = Move.REPLACE,
+    ) -> None:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def chmod(self, name: str | None, permissions: int) -> None:
+        """Set the permission bits of the tree's root, if that has the name."""
+        self._changeable(name).chmod(None, permissions)
+
+    def chown(self, name: str | None, uid: int = -1, gid: int = -1) -> None:
+        """Set owner and group of the tree's root, if that has the name."""
+        self._changeable(name).chown(None, uid, gid)
+
+    def utime(self, name: str | None, ns: tuple[int, int] | None = None) -> None:
+        """Set the times of the tree's root, if that has the name."""
+        self._changeable(name).utime(None, ns)
+
+    def setxattr(self, name: str | None, attribute: str, value: bytes) -> None:
+        """Set an extended attribute of the tree's root, if that has the name."""
+        self._changeable(name).setxattr(None, attribute, value)
+
+    def removexattr(self, name: str | None, attribute: str) -> None:
+        """Remove an extended attribute of the tree's root, if that has the name."""
+        self._changeable(name).removexattr(None, attribute)
+
+    def sync(self, name: str | None) -> None:
+        """Nothing in here changes; ENOENT if `name` isn't there."""
+        if name is not None:
+            self._check(name)
+
+    def lock(self, name: str) -> Lock:
+        """Refuse: EROFS."""
+        self._refuse(name)
+
+    def _changeable(self, name: str | None) -> WritableDirectory:
+        if name is None:
+            self._refuse(None)
+        return self.child(name)
+
+    def _refuse(self, name: str | None) -> NoReturn:
+        begins = show_parts(self._prefix)
+        raise oserror(
+            errno.EROFS, self.place(name), hint=f"the layer begins at {begins}; what is above is made up"
+        )
+
+
 class _NameListener:
     """Hears that a directory changed, and says it of its name in the directory above."""
 
@@ -211,6 +368,11 @@ class _NameListener:
         """Pass on what concerns the directory itself."""
         if name is None:
             self._listener.changed(self._name)
+
+    def altered(self, name: str | None) -> None:
+        """Pass on what concerns the directory itself."""
+        if name is None:
+            self._listener.altered(self._name)
 
 
 class _NothingToWatch:

@@ -10,7 +10,8 @@ class ReadOnlyStore(WrappingStore):
     """
     Shows the wrapped store's tree, for reading only.
 
-    It equals the wrapped store, since both show one tree: what it takes away is the writing.
+    It equals the wrapped store, since both show one tree: what it takes away is the writing. Its directories
+    have no method that writes, and `home`, `confirm` and `neighbour` raise OSError (EROFS).
     """
 
     @property

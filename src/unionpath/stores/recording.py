@@ -14,7 +14,8 @@ class RecordingStore(WrappingStore):
     """
     Counts the calls made to the wrapped store; calls that fail count too.
 
-    `place` and `parts` ask nothing of a store and don't count, nor does polling the notifier.
+    `place` and `parts` ask nothing of a store and don't count, nor does polling the notifier. What is done
+    to a neighbour counts, with places that begin with `/..`.
     """
 
     def __init__(self, store: Store, *, ordered: bool = False) -> None:

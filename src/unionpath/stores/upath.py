@@ -1,5 +1,5 @@
 """
-Anything that fsspec speaks, reached through a `UPath`, as a store for reading.
+Anything that fsspec speaks, reached through a `UPath`, as a store for reading; `upath_writing` adds writing.
 
 fsspec's own listing caches are told to forget before every question, so that answers are never stale.
 A symbolic link is seen only where the file system tells of it, and paths are given to it as a whole:
@@ -21,7 +21,7 @@ from unionpath.model.errors import is_absence, oserror
 from unionpath.model.parts import Parts, encoded_length
 from unionpath.model.store import WHY_NOT_OPENED, Capability
 from unionpath.stores.foreign import ForeignDirectory, ForeignFile, asking
-from unionpath.stores.fsspec_details import Details, kind_from, link_target, stat_from
+from unionpath.stores.fsspec_details import TEMPORARY, Details, kind_from, link_target, stat_from
 from unionpath.stores.numbers import stable_number
 from unionpath.stores.readable_path import ReadablePathStore, is_readable_path
 
@@ -33,6 +33,10 @@ _WEB: Final = frozenset({"http", "https"})
 _LISTING_KNOWS_MORE: Final = frozenset({"file", "local", "sftp", "ssh", "smb"}) | _WEB
 """Where `info` follows links, or calls every URL a file: only the listing of the parent tells the kind."""
 _SHORT_NAMES: Final = frozenset({"file", "local", "sftp", "ssh", "smb"})
+_KEY_MAX: Final = {"s3": 1024, "s3a": 1024, "gs": 1024, "gcs": 1024}
+"""How many bytes a whole path may have, without its bucket."""
+_VERSIONS: Final = {"s3": "?versionId=", "s3a": "?versionId="}
+"""What s3fs takes for the end of a key, so that the rest of a name would be lost."""
 _REFUSE_DIRECTORIES: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs"})
 """Without links, and opening a directory fails or can be seen: nothing needs asking before."""
 _THREADSAFE: Final = frozenset({"file", "local", "memory"})
@@ -51,6 +55,8 @@ def open_path(path: object) -> UPathStore | ReadablePathStore:
     """
     Give the store for a path object: a `UPath`, or anything of pathlib's `ReadablePath` protocol.
 
+    It can be written to if it is a `UPath` of a file system that can.
+
     Raises:
         TypeError: it is neither.
         FileNotFoundError (ENOENT), NotADirectoryError (ENOTDIR): there is no directory at `path`.
@@ -58,15 +64,27 @@ def open_path(path: object) -> UPathStore | ReadablePathStore:
     from upath import UPath  # loads fsspec, so only when it is needed
 
     if isinstance(path, UPath):
-        return UPathStore(path)
+        return _pick_store(path)
     if is_readable_path(path):
         return ReadablePathStore(path)
     raise TypeError(f"not a path that can be read: {path!r}")
 
 
+def _pick_store(path: UPath) -> UPathStore:
+    from unionpath.stores.publishing import can_write
+
+    with asking(str(path)):
+        fs = path.fs
+    if not can_write(fs, _protocols(fs)):
+        return UPathStore(path)
+    from unionpath.stores.upath_writing import WritableUPathStore
+
+    return WritableUPathStore(path)
+
+
 class UPathStore:
     """
-    The tree below one `UPath`.
+    The tree below one `UPath`, for reading.
 
     Raises:
         FileNotFoundError (ENOENT), NotADirectoryError (ENOTDIR): there is no directory at `path`.
@@ -79,8 +97,8 @@ class UPathStore:
             self._root = UPathDirectory(Volume(path.fs, self.place), path.path, ())
         self._root.status()
         names = self._root.volume.protocols
-        self.name_max: Final = self._root.volume.name_max
-        self.capabilities: Final = next(
+        self.name_max: Final = self._root.volume.longest_name(path.path)
+        self.capabilities = next(
             (flags for name, flags in _CAPABILITIES.items() if name in names), Capability.NONE
         )
 
@@ -105,10 +123,10 @@ class UPathStore:
         return self._root
 
     def __repr__(self) -> str:
-        return f"<UPathStore {self.place}>"
+        return f"<{type(self).__name__} {self.place}>"
 
     def __reduce__(self) -> tuple[type[UPathStore], tuple[UPath]]:
-        return UPathStore, (self._path,)
+        return type(self), (self._path,)
 
 
 class Volume:
@@ -118,11 +136,13 @@ class Volume:
         "device",
         "fs",
         "guard",
+        "key_max",
         "listing_knows_more",
         "name_max",
         "place",
         "protocols",
         "refuses_directories",
+        "versions",
         "web",
     )
 
@@ -136,9 +156,16 @@ class Volume:
         self.web: Final = bool(self.protocols & _WEB)
         self.listing_knows_more: Final = bool(self.protocols & _LISTING_KNOWS_MORE)
         self.name_max: Final = 255 if self.protocols & _SHORT_NAMES else 1024
+        self.key_max: Final = min((_KEY_MAX.get(name, 0) for name in self.protocols), default=0)
+        self.versions: Final = next((_VERSIONS[name] for name in self.protocols if name in _VERSIONS), None)
         # An archive has one stream for all files, ftp one connection: threads would mix their answers.
         is_safe = inner.async_impl or self.protocols & _THREADSAFE
         self.guard: Final[Guard] = nullcontext() if is_safe else threading.RLock()
+
+    def longest_name(self, path: str) -> int:
+        """Tell how many bytes a name in a directory may have."""
+        key = encoded_length(path.partition("/")[2])
+        return min(self.name_max, self.key_max - key - bool(key)) if self.key_max else self.name_max
 
     def join(self, path: str, name: str) -> str:
         """Give the file system's path of a name in a directory."""
@@ -150,7 +177,7 @@ class Volume:
         place = str(details["name"]).rstrip("/")
         inside = path.rstrip("/")
         name = place.rpartition("/")[2]
-        if _is_at(details, path) or name in ("", ".", "..") or "\0" in name:
+        if _is_at(details, path) or name in ("", ".", "..") or "\0" in name or name.startswith(TEMPORARY):
             return None
         if not self.web:
             return name
@@ -168,6 +195,8 @@ class Volume:
             self.forget(path)
             found = self.fs.ls(path, detail=True)
         if len(found) == 1 and found[0].get("type") != "directory" and _is_at(found[0], path):
+            if str(found[0]["name"]).endswith("/"):
+                return ()  # in an object store, the empty object that stands for an empty directory
             raise oserror(errno.ENOTDIR, place)
         return found
 
@@ -300,8 +329,13 @@ class UPathDirectory(ForeignDirectory):
             raise oserror(WHY_NOT_OPENED[kind], self.place(name))
 
     def _check_name(self, name: str) -> None:
-        if encoded_length(name) > self.volume.name_max:
+        volume = self.volume
+        if encoded_length(name) > volume.name_max:
             raise oserror(errno.ENAMETOOLONG, self.place(name))
+        if volume.key_max and encoded_length(self._join(name).partition("/")[2]) > volume.key_max:
+            raise oserror(errno.ENAMETOOLONG, self.place(name))
+        if volume.versions is not None and volume.versions in name:
+            raise oserror(errno.ENAMETOOLONG, self.place(name), hint="the file system takes it for a version")
 
     def _details(self, name: str) -> Details:
         """Ask for one name in it, without following a link."""

@@ -33,9 +33,10 @@ from stat import S_ISDIR
 from typing import Final
 
 from unionpath.model.errors import MalformedLayerError, is_missing_name
+from unionpath.model.parts import Parts
 from unionpath.model.store import Directory, Store
 from unionpath.model.typed import override
-from unionpath.model.whiteout import Listing, Mark, Present, Probe
+from unionpath.model.whiteout import Listing, Mark, MarkerAttribute, MarkerFile, Present, Probe, SideTable
 
 PREFIX: Final = ".wh."
 PRIVATE_PREFIX: Final = ".wh..wh."
@@ -90,6 +91,9 @@ class NameFormat:
         """Always False: image layers know neither redirects nor metadata-only files."""
         return False
 
+    def own_marks(self, directory: Directory) -> None:
+        """Give None: attributes mean nothing."""
+
     def probe(self, directory: Directory, name: str) -> Probe:
         """
         Ask for one name: one stat for what is there, one more for a directory or for what isn't there.
@@ -136,9 +140,33 @@ class NameFormat:
         hidden = {marker[len(PREFIX) :] for marker in markers if not marker.startswith(PRIVATE_PREFIX)}
         return Listing(shown, hidden, False)
 
-    def is_reserved(self, name: str) -> bool:
-        """Tell whether the name is in the markers' name space (M4)."""
+    def is_reserved(self, directory: Parts, name: str) -> bool:
+        """Tell whether the name is in the markers' name space, which is the same in every directory (M4)."""
         return name.startswith(PREFIX)
+
+    def is_private_attribute(self, attribute: str) -> bool:
+        """Give False: no attribute means anything, so OverlayFS's are data like others."""
+        return False
+
+    def whiteout(self, directory: Parts, name: str) -> MarkerFile:
+        """
+        Give the empty file `.wh.NAME`, beside the object.
+
+        Its name may be longer than the layer can hold; whoever writes it has to ask (M10).
+        """
+        return MarkerFile(PREFIX + name)
+
+    def opaque(self, directory: Parts) -> MarkerFile:
+        """Give the format's own opaque marker, which goes into the directory; aliases are never written."""
+        return MarkerFile(self.opaque_markers[0])
+
+    def redirection(self, target: str) -> MarkerAttribute | None:
+        """Give None: nothing in this format can be moved without its contents."""
+        return None
+
+    def table(self) -> SideTable | None:
+        """Give None: every marker lies beside what it marks."""
+        return None
 
     def touched(self, name: str) -> str | None:
         """Tell which shown name a changed name concerns; None for what concerns all of the directory."""

@@ -28,14 +28,23 @@ A layer has exactly one of the two namespaces; accepting both shows whiteouts th
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from stat import S_ISCHR, S_ISREG
 from typing import Final, NamedTuple
 
 from unionpath.model.entry import Kind, Stat
 from unionpath.model.errors import MalformedLayerError, is_missing_name
+from unionpath.model.parts import Parts
 from unionpath.model.store import Directory, Store
-from unionpath.model.whiteout import Listing, Mark, Present, Probe
+from unionpath.model.whiteout import (
+    Listing,
+    Mark,
+    MarkerAttribute,
+    MarkerDevice,
+    Present,
+    Probe,
+    SideTable,
+)
 
 _OPAQUE: Final = b"y"
 """The directory hides all below it; whiteouts in it mean nothing (M5)."""
@@ -43,6 +52,8 @@ _XATTR_WHITEOUTS: Final = b"x"
 """The directory merges, and some of its zero-size files are whiteouts."""
 _NO_XATTRS: Final = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP})
 _NOTHING: Final[frozenset[str]] = frozenset()
+_ESCAPED: Final = "overlay."
+"""What follows the prefix twice in an attribute that a nested overlay sees as its own."""
 _REDIRECT_MAX: Final = 4096
 """Bytes in the longest redirect that is followed: a path has no more (PATH_MAX)."""
 
@@ -67,6 +78,15 @@ class OverlayfsFormat(NamedTuple):
     def has_redirects(self) -> bool:
         """Always True: in the `user.` namespace they are looked for in order to refuse them (M7)."""
         return True
+
+    def own_marks(self, directory: Directory) -> Hashable:
+        """Give the values of `opaque` and `redirect`; None if there is neither."""
+        marks = self._marks(directory, None)
+        return self._own_marks(directory, marks, self._opacity(directory, marks))
+
+    def _own_marks(self, directory: Directory, marks: set[str], opacity: bytes | None) -> Hashable:
+        redirect = directory.getxattr(None, self._full_name("redirect")) if "redirect" in marks else None
+        return None if opacity is None and redirect is None else (opacity, redirect)
 
     def probe(self, directory: Directory, name: str) -> Probe:
         """
@@ -110,13 +130,53 @@ class OverlayfsFormat(NamedTuple):
         hidden = {name for name in suspects if self._is_marker(directory, name)}
         for name in hidden:
             del shown[name]
+        own_marks = self._own_marks(directory, marks, opacity)
         if opacity == _OPAQUE:
-            return Listing(shown, _NOTHING, True)
-        return Listing(shown, hidden, False, moved="redirect" in marks)
+            return Listing(shown, _NOTHING, True, own_marks=own_marks)
+        return Listing(shown, hidden, False, moved="redirect" in marks, own_marks=own_marks)
 
-    def is_reserved(self, name: str) -> bool:
+    def is_reserved(self, directory: Parts, name: str) -> bool:
         """Give False: every name can be shown (M4)."""
         return False
+
+    def is_private_attribute(self, attribute: str) -> bool:
+        """
+        Tell whether an attribute is OverlayFS's own, in the namespace of this layer.
+
+        As `ovl_is_private_xattr` of the kernel: the escaped `overlay.overlay.…` of nested mounts belongs to
+        an inner overlay, is data here, and is copied. The other namespace is data, too.
+        """
+        prefix = self._full_name("")
+        return attribute.startswith(prefix) and not attribute.startswith(prefix + _ESCAPED)
+
+    def whiteout(self, directory: Parts, name: str) -> MarkerDevice:
+        """Give the device 0:0, which takes the place of the name."""
+        return MarkerDevice()
+
+    def opaque(self, directory: Parts) -> MarkerAttribute:
+        """
+        Give the attribute `opaque` with the value `y`; on the root it would mean nothing (M8).
+
+        It takes the place of the value `x`, which a directory with whiteouts that are files has: those
+        whiteouts mean nothing from then on (M5).
+        """
+        return MarkerAttribute(self._full_name("opaque"), _OPAQUE)
+
+    def redirection(self, target: str) -> MarkerAttribute | None:
+        """
+        Give the attribute `redirect`; None in the `user.` namespace, where none is followed (M7).
+
+        `target` is an absolute path from the layers' root, or the name that a directory had before, which
+        holds only where it stayed in its parent. None, too, for one that is longer than is followed.
+        """
+        value = target.encode("utf-8", "surrogateescape")
+        if self.userxattr or len(value) > _REDIRECT_MAX:
+            return None
+        return MarkerAttribute(self._full_name("redirect"), value)
+
+    def table(self) -> SideTable | None:
+        """Give None: every marker is in the place of what it marks."""
+        return None
 
     def touched(self, name: str) -> str | None:
         """Give the name itself: a whiteout stands in the place of what it hides."""

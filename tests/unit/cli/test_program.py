@@ -140,6 +140,7 @@ def test_tree_of_a_file_is_an_error(shell: Shell, layers: list[str]) -> None:
     assert (1, b"", "unionpath: /etc/app.toml: Not a directory\n") == (done.code, done.out, done.err)
 
 
+@pytest.mark.changes_lowers("to see the union follow")
 def test_tree_of_a_thousand_levels(shell: Shell, layers: list[str]) -> None:
     deep = Path("top/deep")
     for _level in range(1200):

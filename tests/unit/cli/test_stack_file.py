@@ -27,7 +27,7 @@ def test_everything_that_can_be_said(trees: Path) -> None:
             trees,
             """
             name = "everything"
-            rename_dir = "redirect"
+            rename_dir = "exdev"
             on_layer_error = "skip"
             durability = "volatile"
             case = "insensitive"
@@ -59,7 +59,7 @@ def test_everything_that_can_be_said(trees: Path) -> None:
     assert str(trees / "work") == stack.layers[0].workdir
     assert ("overlayfs", True) == (stack.layers[1].format.name, stack.layers[2].immutable)
     assert str(trees / "vendor") == stack.layers[2].source
-    assert ("everything", "insensitive") == (stack.name, stack.case)
+    assert ("everything", "insensitive", "exdev") == (stack.name, stack.case, stack.rename_dir)
     assert "vendor" == (stack / "usr/share/b").read_text()
 
 

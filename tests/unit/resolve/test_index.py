@@ -362,6 +362,7 @@ class TestLettingGo:
         gc.collect()
         assert 0 == descriptors(tmp_path)
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_other_stacks_keep_their_watches(self, layers: list[Path], tmp_path: Path) -> None:
         one, other = LayerStack(layers), LayerStack(layers)
         self.use(one)

@@ -33,6 +33,7 @@ def names(stack: LayerStack, path: str) -> list[str]:
 
 
 @pytest.mark.rule("N4")
+@pytest.mark.changes_lowers("to see the union follow")
 def test_an_exception_while_events_are_delivered_loses_none(
     layers: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def alarms() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("alarms")
+@pytest.mark.changes_lowers("to see the union follow")
 def test_a_signal_handler_may_use_the_stack_it_interrupts(layers: list[Path]) -> None:
     """No deadlock, no corruption: the handler's questions and the interrupted ones are all answered."""
     stack = LayerStack(layers)
@@ -116,6 +118,7 @@ def test_a_skipped_fault_is_not_remembered(layers: list[Path]) -> None:
 
 
 @pytest.mark.rule("E9")
+@pytest.mark.changes_lowers("to see the union follow")
 def test_a_replaced_layer_is_noticed_at_refresh(layers: list[Path]) -> None:
     """What took the place of a layer's directory is not the layer."""
     stack = LayerStack(layers)
@@ -129,6 +132,7 @@ def test_a_replaced_layer_is_noticed_at_refresh(layers: list[Path]) -> None:
 
 
 @pytest.mark.rule("E9", "L8")
+@pytest.mark.changes_lowers("to see the union follow")
 def test_a_layer_that_is_gone_is_a_fault_and_named(layers: list[Path]) -> None:
     """The root of a layer is never just absent: the union would be without its names, silently."""
     stack = LayerStack(layers)
@@ -162,6 +166,7 @@ def watches() -> int:
 
 
 @pytest.mark.rule("N4", "M8")
+@pytest.mark.changes_lowers("to see the union follow")
 def test_an_opaque_root_that_ends_while_it_is_looked_at(
     layers: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

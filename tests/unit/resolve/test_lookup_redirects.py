@@ -101,6 +101,7 @@ def test_what_the_kernel_moved_is_read(kernel: Kernel, base: Path, moves: list[t
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("moves", ["swapped", "over an emptied one", "deep", "metadata and moved"])
+@pytest.mark.changes_lowers("to see the union follow")
 def test_while_the_kernel_moves_them(kernel: Kernel, base: Path, moves: str) -> None:
     """A union that has seen everything before sees each change at the next look."""
     kernel.mount(base, ["low1", "low2"], upper="up", options=OPTIONS)
@@ -144,6 +145,7 @@ class TestByHand:
         os.setxattr(directory, "trusted.overlay.redirect", target)
 
     @pytest.mark.parametrize("looks", range(4))
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_moved_directory_that_comes_into_one_known_already(self, base: Path, looks: int) -> None:
         """Its contributors lie in layers that don't contribute to its parent."""
         (base / "up/parent").mkdir()
@@ -162,6 +164,7 @@ class TestByHand:
                 assert b"low1" * 50 == stack.resolver.read("/parent/moved/sub/deep/both")
 
     @pytest.mark.parametrize("looks", range(4))
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_namesake_below_is_not_meant(self, base: Path, looks: int) -> None:
         (base / "low2/moved").mkdir()
         (base / "low2/moved/wrong").touch()

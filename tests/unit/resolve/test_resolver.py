@@ -201,6 +201,7 @@ class TestCalls:
             assert [[], [("stat", "/d/in-b")]] == [store.calls for store in recorded]
 
     @needs_inotify
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_change_costs_one_question_about_one_name(
         self, recorded: tuple[RecordingStore, RecordingStore], pair: tuple[Path, Path]
     ) -> None:
@@ -245,6 +246,7 @@ class TestCalls:
                 stack.resolver.listing("/d")
             assert [] == other.calls
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_immutable_layers_are_neither_polled_nor_read_again(
         self, recorded: tuple[RecordingStore, RecordingStore], pair: tuple[Path, Path],
         monkeypatch: pytest.MonkeyPatch,
@@ -270,6 +272,7 @@ class TestCalls:
         assert (-1, FILE) == (stack.resolver.kind("/d/in-b"), stack.resolver.kind("/d/new"))
 
     @needs_inotify
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_stat_that_raced_with_an_event_is_not_remembered(self, pair: tuple[Path, Path]) -> None:
         """Stats of immutable layers are kept, unless a layer above got the name meanwhile."""
         top, bottom = pair
@@ -370,6 +373,7 @@ class TestTime:
         return now
 
     @pytest.mark.rule("N4")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_an_answer_holds_for_the_stated_time(self, pair: tuple[Path, Path], clock: list[float]) -> None:
         """A name made elsewhere shows up within that time, or after `refresh`."""
         layers = [Layer(Unwatched(LocalStore(layer))) for layer in pair]
@@ -406,6 +410,7 @@ class TestTime:
             assert recorded[0].counts.total() > 0
 
     @needs_inotify
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_watched_layers_don_t_need_it(self, pair: tuple[Path, Path], clock: list[float]) -> None:
         with LayerStack(pair, cache=Cache(ttl=10)) as stack:
             for _ in range(2):
@@ -414,6 +419,7 @@ class TestTime:
             assert FILE == stack.resolver.kind("/d/new")
 
     @needs_inotify
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_one_layer_that_can_t_be_watched_is_enough(
         self, pair: tuple[Path, Path], clock: list[float]
     ) -> None:
@@ -450,6 +456,7 @@ class TestWithoutWatches:
         stack.close()
 
     @pytest.mark.rule("N4")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_every_change_is_seen(self, stack: LayerStack, pair: tuple[Path, Path]) -> None:
         """A name made elsewhere shows up at the next look."""
         ask = stack.resolver
@@ -475,6 +482,7 @@ class TestWithoutWatches:
                 stack.resolver.listing(path)
         assert stack.cache_info().watches <= 3
 
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_no_instance_is_as_good(self, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
         """`shared_inotify` gives None where the user's instances are used up."""
 
@@ -519,6 +527,7 @@ class TestInfo:
         assert (0, 0, 0, 0, 0) == _numbers(stack)
 
     @needs_inotify
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_entries_follow_changes(self, pair: tuple[Path, Path]) -> None:
         with LayerStack(pair) as stack:
             stack.resolver.listing("/d")
@@ -543,6 +552,7 @@ class TestFork:
     """A name made elsewhere shows up at the next look: parent and child are elsewhere to each other."""
 
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_both_see_what_either_does(self, pair: tuple[Path, Path]) -> None:
         with LayerStack(pair) as stack:
             ask = stack.resolver
@@ -581,6 +591,7 @@ class TestFork:
         return 0
 
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_child_that_only_looks_takes_no_events_away(self, pair: tuple[Path, Path]) -> None:
         with LayerStack(pair) as stack:
             for _ in range(2):
@@ -608,6 +619,7 @@ class TestSwaps:
         return Swapping(LocalStore(pair[0]))
 
     @pytest.mark.parametrize("looks", range(3), ids="looks{}".format)
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_link_in_the_place_of_a_file_is_followed(self, pair: tuple[Path, Path], looks: int) -> None:
         for method, ask in (
             ("read", lambda stack: stack.resolver.read("/d/in-a")),
@@ -621,6 +633,7 @@ class TestSwaps:
             (pair[0] / "d" / "in-a").write_text("a")
 
     @needs_inotify
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_followed_stat_never_gives_a_link(self, pair: tuple[Path, Path]) -> None:
         with LayerStack([Layer(self.swapping(pair, "stat")), pair[1]]) as stack:
             for _ in range(2):
@@ -629,6 +642,7 @@ class TestSwaps:
             assert stat_.S_ISLNK(stack.resolver.stat("/d/in-a", False).st_mode)
 
     @needs_inotify
+    @pytest.mark.changes_lowers("to see the union follow")
     def test_a_listing_lacks_no_name_that_only_changed(self, pair: tuple[Path, Path]) -> None:
         """Events for one name arrive while another is being put back."""
         touched = [0]
@@ -637,15 +651,21 @@ class TestSwaps:
             def before(self, method: str, parts: Parts) -> None:
                 if method == "stat" and parts == ("d", "in-a") and touched[0] < 5:
                     touched[0] += 1
-                    os.chmod(pair[0] / "d" / "e", 0o700 + touched[0])
+                    _rename_and_back(pair[0] / "d" / "e")
                     inotify.poll_shared()
 
         with LayerStack([Layer(Touching(LocalStore(pair[0]))), pair[1]]) as stack:
             for _ in range(2):
                 stack.resolver.listing("/d")
-            os.chmod(pair[0] / "d" / "in-a", 0o600)
+            _rename_and_back(pair[0] / "d" / "in-a")
             assert ["e", "in-a", "in-b"] == list(stack.resolver.listing("/d"))
             assert touched[0]
+
+
+def _rename_and_back(path: Path) -> None:
+    """Have its name told of, though nothing changes in the end."""
+    path.rename(path.with_name("elsewhere"))
+    path.with_name("elsewhere").rename(path)
 
 
 @pytest.mark.rule("L10")

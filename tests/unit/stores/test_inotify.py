@@ -29,6 +29,8 @@ class Ear:
     def changed(self, name: str | None) -> None:
         self.heard.append(name)
 
+    altered = changed
+
 
 class Fixture:
     """An instance of its own and directories to watch."""
@@ -146,6 +148,8 @@ class TestDelivery:
                 time.sleep(0.0005)
                 heard.add(name)
 
+            altered = changed
+
         (here.base / "d").mkdir()
         fd = os.open(here.base / "d", os.O_RDONLY)
         here.instance.watch(fd, Slow(), False)
@@ -176,6 +180,8 @@ class TestDelivery:
             def changed(self, name: str | None) -> None:
                 watch.close()
                 made.append(here.watch("other")[1])
+
+            altered = changed
 
         fd = os.open(here.base / "d", os.O_RDONLY)
         here.instance.watch(fd, Busy(), False)

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -384,11 +385,34 @@ class TestObjects:
         assert {"pipe": Kind.FIFO} == root.scan(TAGS)
         assert b"" == root.read("pipe")
         with root.open("pipe") as file:
-            assert not file.read()
+            assert b"" == file.read()
             writer = os.open(tmp_path / "pipe", os.O_WRONLY)
             os.write(writer, b"data")
-            assert b"data" == file.read()
             os.close(writer)
+            assert b"data" == file.read()
+
+    @pytest.mark.rule("C7")
+    @pytest.mark.parametrize("way", ["read", "open"])
+    def test_what_a_slow_writer_puts_into_a_fifo_is_read_to_its_end(
+        self, root: LocalDirectory, tmp_path: Path, way: str
+    ) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        writer = os.open(tmp_path / "pipe", os.O_RDWR)
+
+        def write() -> None:
+            for part in (b"one, ", b"two"):
+                time.sleep(0.05)
+                os.write(writer, part)
+            os.close(writer)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        if way == "read":
+            assert b"one, two" == root.read("pipe")
+        else:
+            with root.open("pipe") as file:
+                assert b"one, two" == file.read()
+        thread.join()
 
     @pytest.mark.rule("L11")
     @as_root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import gc
 import io
 import os
 import pickle
@@ -24,6 +25,7 @@ from trees import Parts
 from unionpath.model.entry import Kind, Stat, kind_of
 from unionpath.stores.memory import MemoryDirectory, MemoryStore
 from unionpath.stores.memory_inodes import Change, Inode
+from unionpath.stores.umask import _asked_by_setting, current_umask
 
 KINDS = tuple(Kind)
 WORDS = ("a", "b", "c")
@@ -156,7 +158,7 @@ class Pair:
             return None, None  # opened by following, or by waiting
         offset, data, cut = self.chance.randrange(6), self.chance.randbytes(2), self.chance.randrange(8)
         return (
-            outcome(lambda: _write(directory.open_writable(name), offset, data, cut)),
+            outcome(lambda: _write(directory.open_writable(name, "rb+"), offset, data, cut)),
             outcome(lambda: _write(io.FileIO(path, "rb+"), offset, data, cut)),
         )
 
@@ -278,9 +280,9 @@ def test_errors_name_both_places() -> None:
 def test_specials_keep_kind_and_device() -> None:
     root = MemoryStore().root()
     for kind in (Kind.FIFO, Kind.SOCKET, Kind.CHAR_DEVICE, Kind.BLOCK_DEVICE, Kind.FILE):
-        root.mknod(kind.name, kind, 0o620, rdev=0x105)
+        root.mknod(kind.name, kind, 0o640, rdev=0x105)
         found = root.stat(kind.name)
-        assert (kind, 0o620) == (kind_of(found.st_mode), stat.S_IMODE(found.st_mode))
+        assert (kind, 0o640) == (kind_of(found.st_mode), stat.S_IMODE(found.st_mode))
         assert (0x105 if "DEVICE" in kind.name else 0) == found.st_rdev
     assert errno.ENXIO == errno_of(root.open, "SOCKET")
     assert errno.EACCES == errno_of(root.open, "BLOCK_DEVICE")
@@ -368,10 +370,10 @@ def times(directory: MemoryDirectory, name: str | None) -> str:
         (lambda root: root.link("new", root, "f"), "c", "mc", ""),
         (lambda root: root.rename("f", root, "f"), "", "", ""),
         (lambda root: root.rename("other", root.child("sub"), "o"), "", "mc", "mc"),
-        (lambda root: root.open_writable("f").write(b"x"), "mc", "", ""),
-        (lambda root: root.open_writable("f").write(b""), "", "", ""),
-        (lambda root: root.open_writable("f").truncate(1), "mc", "", ""),
-        (lambda root: root.open_writable("f").close(), "", "", ""),
+        (lambda root: root.open_writable("f", "rb+").write(b"x"), "mc", "", ""),
+        (lambda root: root.open_writable("f", "rb+").write(b""), "", "", ""),
+        (lambda root: root.open_writable("f", "rb+").truncate(1), "mc", "", ""),
+        (lambda root: root.open_writable("f", "rb+").close(), "", "", ""),
     ],
 )
 def test_times_change_as_posix_says(
@@ -404,7 +406,7 @@ def test_utime_keeps_nanoseconds() -> None:
 def test_a_writer_keeps_the_promises_of_io() -> None:
     root = MemoryStore().root()
     root.create("f", b"0123456789")
-    with root.open_writable("f") as file:
+    with root.open_writable("f", "rb+") as file:
         assert (True, True, True) == (file.readable(), file.writable(), file.seekable())
         assert "rb+" == getattr(file, "mode", None)
         with io.BufferedRandom(file) as buffered:
@@ -421,7 +423,7 @@ def test_a_writer_keeps_the_promises_of_io() -> None:
 def test_a_gap_reads_as_zeros() -> None:
     root = MemoryStore().root()
     root.create("f", b"a")
-    with root.open_writable("f") as file:
+    with root.open_writable("f", "rb+") as file:
         file.seek(3)
         assert b"" == file.read(1)
         file.write(memoryview(b"b"))
@@ -433,7 +435,7 @@ def test_a_gap_reads_as_zeros() -> None:
 def test_seeking_before_the_start_is_einval() -> None:
     root = MemoryStore().root()
     root.create("f", b"abc")
-    with root.open_writable("f") as file:
+    with root.open_writable("f", "rb+") as file:
         for offset, whence in ((-1, io.SEEK_SET), (-1, io.SEEK_CUR), (-4, io.SEEK_END), (0, 9)):
             assert errno.EINVAL == errno_of(file.seek, offset, whence)
         assert errno.EINVAL == errno_of(file.truncate, -1)
@@ -456,14 +458,14 @@ def test_only_files_are_opened_for_writing(name: str, number: int) -> None:
     root.mkdir("d")
     root.symlink("l", "d")
     root.mknod("p", Kind.FIFO, 0o600)
-    assert number == errno_of(root.open_writable, name)
+    assert number == errno_of(root.open_writable, name, "rb+")
 
 
 def test_data_given_out_is_not_shared() -> None:
     root = MemoryStore().root()
     root.create("f", b"before")
     read = root.read("f")
-    root.open_writable("f").write(b"AFTER")
+    root.open_writable("f", "rb+").write(b"AFTER")
     assert b"before" == read
 
 
@@ -512,7 +514,7 @@ class TestThreads:
         root.create("log")
 
         def append(index: int) -> None:
-            with root.open_writable("log", append=True) as file:
+            with root.open_writable("log", "ab") as file:
                 for number in range(200):
                     file.write(f"{index} {number}\n".encode())
 
@@ -546,7 +548,7 @@ class TestThreads:
         done = Event()
 
         def write(_: int) -> None:
-            with root.open_writable("f") as file:
+            with root.open_writable("f", "rb+") as file:
                 for number in range(300):
                     file.seek(0)
                     file.write(str(number % 10).encode() * 5000)
@@ -609,6 +611,8 @@ class Asker:
         with ThreadPoolExecutor(1) as pool:  # another thread too: no lock may be held
             self.seen.append((name, list(pool.submit(self.directory.scan, KINDS).result(timeout=10))))
 
+    altered = changed
+
 
 class Hearer:
     def __init__(self) -> None:
@@ -616,6 +620,8 @@ class Hearer:
 
     def changed(self, name: str | None) -> None:
         self.heard.append(name)
+
+    altered = changed
 
 
 def test_a_listener_is_told_before_the_call_returns_and_sees_the_change() -> None:
@@ -656,7 +662,7 @@ def test_all_names_of_an_object_are_told() -> None:
     elsewhere.watch(contents, contents=True)
     root.chmod("one", 0o600)
     assert ["two"] == names.heard
-    with root.open_writable("one") as file:
+    with root.open_writable("one", "rb+") as file:
         root.rename("one", root, "other")
         names.heard.clear()
         contents.heard.clear()
@@ -689,7 +695,7 @@ def test_hard_links_are_told_of_without_searching(contents: bool) -> None:
         hearer = Hearer()
         top.watch(hearer, contents=contents)
         top.inode.children = _Unsearchable(top.inode.children)
-        with top.open_writable("one") as file:
+        with top.open_writable("one", "rb+") as file:
             file.write(b"x")
             assert ({"one", "TWO"} if contents else set()) == {*hearer.heard}
             hearer.heard.clear()
@@ -713,7 +719,7 @@ def test_a_file_renamed_while_open_is_searched_for_only_where_contents_are_watch
     root.watch(names)
     sub.watch(contents, contents=True)
     root.inode.children = _Unsearchable(root.inode.children)
-    with root.open_writable("f") as file:
+    with root.open_writable("f", "rb+") as file:
         root.rename("f", sub, "g")
         contents.heard.clear()
         names.heard.clear()
@@ -729,6 +735,8 @@ class _Raiser(Hearer):
     def changed(self, name: str | None) -> None:
         super().changed(name)
         raise self.error
+
+    altered = changed
 
 
 def test_a_listener_that_raises_keeps_nobody_from_being_told() -> None:
@@ -857,7 +865,7 @@ def test_the_content_is_sent_whole() -> None:
 def test_a_copy_is_independent() -> None:
     store = filled()
     again = MemoryStore.from_state(store.__getstate__())
-    again.root().open_writable("f").write(b"DATA")
+    again.root().open_writable("f", "rb+").write(b"DATA")
     again.root().create("more")
     again.root().setxattr("f", "user.y", b"")
     assert b"data" == store.root().read("f")
@@ -887,3 +895,82 @@ def test_an_inode_is_small() -> None:
     inode = store.root().inode.children["f"]
     assert not hasattr(inode, "__dict__")
     assert sys.getsizeof(inode) <= 150
+
+
+# Beside the tree.
+
+
+def test_a_neighbour_is_of_the_same_volume() -> None:
+    store = MemoryStore()
+    assert store.neighbour("work", make=False) is None
+    neighbour = store.neighbour("work")
+    assert neighbour is not None
+    assert neighbour is store.neighbour("work") is neighbour.neighbour("work", make=False)
+    assert neighbour is not store.neighbour("other")
+    assert neighbour.identity != store.identity
+    assert store.root().status().st_dev == neighbour.root().status().st_dev
+    assert f"{store.place.removesuffix('/')}[work]/f" == neighbour.root().place("f")
+    store.root().create("f")
+    neighbour.root().link("g", store.root(), "f")
+    assert 2 == neighbour.root().stat("g").st_nlink
+    assert MemoryStore.from_state(store.__getstate__()).neighbour("work", make=False) is None
+
+
+# Locks.
+
+
+def test_a_lock_that_is_forgotten_is_free() -> None:
+    root = MemoryStore().root()
+    root.create("x")
+    other = root.lock("x")
+    assert root.lock("x").acquire()
+    gc.collect()
+    assert other.acquire(wait=False)
+    other.release()
+    other.release()
+    assert other.acquire(wait=False)
+
+
+def test_a_lock_is_on_the_object_and_not_on_its_name() -> None:
+    root = MemoryStore().root()
+    root.create("x")
+    root.link("hard", root, "x")
+    first, again = root.lock("x"), root.lock("hard")
+    assert first.acquire()
+    root.rename("x", root, "y")
+    root.create("x")
+    assert root.lock("x").acquire(wait=False)
+    assert not again.acquire(wait=False)
+    assert not root.lock("y").acquire(wait=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_the_child_of_a_fork_has_a_tree_and_locks_of_its_own() -> None:
+    root = MemoryStore().root()
+    root.create("x")
+    lock, other = root.lock("x"), root.lock("x")
+    assert lock.acquire()
+    child = os.fork()
+    if child == 0:  # pragma: no cover  # another process
+        status = 1
+        try:
+            lock.close()
+            status = int(not other.acquire(wait=False) or lock.acquire(wait=False))
+        finally:
+            os._exit(status)
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert not other.acquire(wait=False)
+
+
+# The umask.
+
+
+@pytest.mark.parametrize("ask", [current_umask, _asked_by_setting])
+def test_the_umask_is_asked_and_stays(ask: Callable[[], int]) -> None:
+    before = os.umask(0o027)
+    try:
+        assert [0o027, 0o027] == [ask(), ask()]
+        assert 0o027 == os.umask(0o077)
+        assert 0o077 == ask()
+    finally:
+        os.umask(before)

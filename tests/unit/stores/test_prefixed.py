@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from unionpath.model.entry import Kind
-from unionpath.model.store import Directory, Store
+from unionpath.model.store import Capability, Directory, Store
+from unionpath.model.writable import WritableDirectory, WritableStore
 from unionpath.stores.local import LocalStore
 from unionpath.stores.memory import MemoryStore
 from unionpath.stores.prefixed import PrefixedStore, SubtreeStore
+from unionpath.stores.readonly import ReadOnlyStore
 from unionpath.stores.recording import RecordingStore
 
 KINDS = tuple(Kind)
@@ -88,6 +92,8 @@ class Hearer:
 
     def changed(self, name: str | None) -> None:
         self.heard.append(name)
+
+    altered = changed
 
 
 def test_the_directory_above_hears_of_the_trees_root() -> None:
@@ -214,3 +220,115 @@ def test_wrappers_combine() -> None:
     assert (("a", "deep"), b"g") == (directory.parts, directory.read("g"))
     found = [("root", "/"), ("child", "/sub"), ("status", "/sub")]
     assert [*found, ("child", "/sub/deep"), ("read", "/sub/deep/g")] == recording.calls
+
+
+# Writing.
+
+
+def writable(store: Store) -> WritableStore:
+    assert Capability.WRITABLE in store.capabilities
+    return cast("WritableStore", store)
+
+
+REFUSED: dict[str, Callable[[WritableDirectory], object]] = {
+    "create": lambda above: above.create("new"),
+    "open_new": lambda above: above.open_new("new", "wb"),
+    "put": lambda above: above.put("new", io.BytesIO()),
+    "mkdir": lambda above: above.mkdir("new"),
+    "symlink": lambda above: above.symlink("new", "x"),
+    "mknod": lambda above: above.mknod("new", Kind.FIFO, 0o600),
+    "link": lambda above: above.link("new", above, "y"),
+    "unlink": lambda above: above.unlink("y"),
+    "rmdir": lambda above: above.rmdir("y"),
+    "rename": lambda above: above.rename("y", above, "z"),
+    "chmod": lambda above: above.chmod(None, 0o700),
+    "chown": lambda above: above.chown(None, 1, 1),
+    "utime": lambda above: above.utime(None),
+    "setxattr": lambda above: above.setxattr(None, "user.x", b""),
+    "removexattr": lambda above: above.removexattr(None, "user.x"),
+    "lock": lambda above: above.lock("y"),
+}
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_made_up_directories_are_not_changed(method: str) -> None:
+    above = writable(PrefixedStore(small_tree(), ("x", "y"))).root().child("x")
+    before = above.status()
+    with pytest.raises(OSError, match="the layer begins at /x/y") as caught:
+        REFUSED[method](above)
+    assert errno.EROFS == caught.value.errno
+    assert (before, {"y": Kind.DIRECTORY}) == (above.status(), above.scan(KINDS))
+
+
+def test_the_trees_root_is_changed_by_its_name_too() -> None:
+    store = small_tree()
+    above = writable(PrefixedStore(store, ("x",))).root()
+    above.chmod("x", 0o711)
+    above.chown("x", 5, 6)
+    above.utime("x", (7, 8))
+    above.setxattr("x", "user.x", b"1")
+    above.setxattr("x", "user.y", b"2")
+    above.removexattr("x", "user.x")
+    above.sync("x")
+    above.sync(None)
+    found = store.root().status()
+    assert (0o40711, 5, 6, 7, 8) == (
+        found.st_mode,
+        found.st_uid,
+        found.st_gid,
+        found.st_atime_ns,
+        found.st_mtime_ns,
+    )
+    assert ["user.y"] == store.root().listxattr(None)
+    assert errno.EISDIR == errno_of(above.open_writable, "x", "rb+")
+    for ask in (above.sync, above.chown, lambda name: above.open_writable(name, "rb+")):
+        assert errno.ENOENT == errno_of(ask, "z")
+
+
+def test_a_read_only_tree_has_nothing_writable_above_it() -> None:
+    root = PrefixedStore(ReadOnlyStore(small_tree()), ("x", "y")).root()
+    assert not hasattr(root, "create")
+    assert not hasattr(root.child("x").child("y"), "create")
+
+
+def test_home_is_below_all_prefixes() -> None:
+    store = small_tree()
+    home = writable(PrefixedStore(PrefixedStore(SubtreeStore(store, ("sub",)), ("b",)), ("a",))).home()
+    assert (("a", "b"), {"deep", "file", "link"}) == (home.parts, set(home.scan(KINDS)))
+    home.rename("file", home.child("deep"), "moved")
+    assert {"g", "moved"} == store.root().child("sub").child("deep").scan(KINDS).keys()
+
+
+def test_a_rename_into_a_made_up_directory_is_exdev() -> None:
+    store = writable(PrefixedStore(small_tree(), ("x",)))
+    assert errno.EXDEV == errno_of(store.home().rename, "f", store.root(), "f")
+
+
+def test_the_neighbour_of_a_subtree_is_beside_it() -> None:
+    """Two subtrees of one name don't share it, and it is of their volume."""
+    store = small_tree()
+    store.root().mkdir("other").mkdir("deep")
+    one = writable(SubtreeStore(store, ("sub", "deep")))
+    other = writable(SubtreeStore(store, ("other", "deep")))
+    assert one.neighbour(".deep", make=False) is None
+    neighbour = one.neighbour(".deep")
+    assert neighbour is not None
+    one.root().rename("g", neighbour.root(), "g")
+    assert {"g": Kind.FILE} == store.root().child("sub").child(".deep").scan(KINDS)
+    assert other.neighbour(".deep", make=False) is None
+    assert writable(SubtreeStore(store, ())).neighbour(".deep", make=False) is None
+
+
+@pytest.mark.rule("E9")
+def test_a_subtree_that_went_is_noticed() -> None:
+    """An upper that is replaced or removed under an open stack is noticed and raises."""
+    memory = small_tree()
+    store = writable(PrefixedStore(SubtreeStore(memory, ("sub",)), ("x",)))
+    store.confirm()
+    memory.root().rename("sub", memory.root(), "aside")
+    assert errno.ESTALE == errno_of(store.confirm)
+    memory.root().mkdir("sub")
+    assert errno.ESTALE == errno_of(store.confirm)
+    assert errno.ESTALE == errno_of(store.home)
+    memory.root().rename("aside", memory.root(), "sub")
+    store.confirm()

@@ -13,7 +13,7 @@ import pytest
 from contract.format_contract import TAGS, CountingDirectory, FailingDirectory, check_malformed
 from unionpath import MisspelledMarkerWarning
 from unionpath.model.entry import Kind
-from unionpath.model.whiteout import Listing, Mark, Present
+from unionpath.model.whiteout import Listing, Mark, MarkerFile, Present
 from unionpath.stores.memory import MemoryDirectory, MemoryStore
 from unionpath.whiteouts.names import NameFormat, oci, unionfs
 
@@ -141,7 +141,7 @@ def test_names_that_only_look_odd_can_be_whited_out(whiteouts: NameFormat, name:
 @pytest.mark.parametrize("name", [".wh.", ".wh.a", ".wh..", ".wh..wh..opq", ".wh.__dir_opaque", ".wh..wh.x"])
 def test_names_of_markers_are_reserved_and_absent(whiteouts: NameFormat, name: str) -> None:
     """Looking one up is ENOENT."""
-    assert whiteouts.is_reserved(name)
+    assert whiteouts.is_reserved((), name)
     assert whiteouts.probe(directory(name), name) is Mark.ABSENT
     assert whiteouts.probe(directory(), name) is Mark.ABSENT
 
@@ -244,3 +244,37 @@ def test_formats_are_values() -> None:
     assert oci(aliases=True) == oci(aliases=True)
     assert 3 == len({oci(aliases=True), oci(aliases=False), unionfs(), unionfs()})
     assert unionfs() == pickle.loads(pickle.dumps(unionfs()))
+
+
+@pytest.mark.rule("M1")
+@pytest.mark.parametrize("at", [(), ("d", "e")])
+def test_markers_byte_by_byte(at: tuple[str, ...]) -> None:
+    """`oci` and `unionfs`: a file `.wh.NAME`; each with an opaque marker of its own."""
+    for whiteouts in (oci(aliases=True), oci(aliases=False), unionfs()):
+        assert MarkerFile(".wh.\udcff") == whiteouts.whiteout(at, "\udcff")
+        assert whiteouts.redirection("/a") is None
+        assert whiteouts.table() is None
+    assert MarkerFile(".wh..wh..opq") == oci(aliases=True).opaque(at) == oci(aliases=False).opaque(at)
+    assert MarkerFile(".wh.__dir_opaque") == unionfs().opaque(at)
+
+
+@pytest.mark.rule("M10")
+def test_a_marker_may_be_too_long_for_its_layer() -> None:
+    """There is no room for the marker's prefix: the format says the name all the same."""
+    assert MarkerFile(".wh." + "n" * 255) == unionfs().whiteout((), "n" * 255)
+
+
+@pytest.mark.rule("M4")
+@pytest.mark.parametrize("at", [(), ("d",)])
+def test_names_are_reserved_everywhere(at: tuple[str, ...]) -> None:
+    """Any name that begins with `.wh.`, and no other."""
+    for name in (".wh.", ".wh.a", ".wh..wh..opq", ".wh..wh.unionpath", ".wh.__dir_opaque"):
+        assert unionfs().is_reserved(at, name)
+    for name in (".wh", ".whx", "a.wh.", ".WH.a", "__dir_opaque"):
+        assert not oci(aliases=True).is_reserved(at, name)
+
+
+@pytest.mark.parametrize("attribute", ["trusted.overlay.opaque", "user.overlay.opaque", "user.x"])
+def test_no_attribute_is_private(attribute: str) -> None:
+    """OverlayFS's attributes mean nothing in these formats, so they are data."""
+    assert not unionfs().is_private_attribute(attribute)

@@ -13,7 +13,7 @@ from contract.format_contract import TAGS, CountingDirectory, FailingDirectory, 
 from grounds import no_devices, no_trusted_xattrs
 from unionpath.model.entry import Kind
 from unionpath.model.errors import MalformedLayerError
-from unionpath.model.whiteout import Listing, Mark, Present
+from unionpath.model.whiteout import Listing, Mark, MarkerAttribute, MarkerDevice, Present
 from unionpath.stores.local import LocalStore
 from unionpath.stores.memory import MemoryDirectory, MemoryStore
 from unionpath.whiteouts.overlayfs import OverlayfsFormat
@@ -114,7 +114,7 @@ def test_an_opaque_root_is_ignored(space: str) -> None:
     root.mknod("gone", Kind.CHAR_DEVICE, 0o600, 0)
     root.setxattr(None, f"{space}.overlay.opaque", b"y")
     assert not format_of(space).is_opaque(root)
-    assert Listing({}, {"gone"}, False) == format_of(space).read(root, TAGS)
+    assert Listing({}, {"gone"}, False) == format_of(space).read(root, TAGS)._replace(own_marks=None)
     assert format_of(space).probe(root, "gone") is Mark.WHITEOUT
 
 
@@ -125,7 +125,7 @@ def test_a_root_may_have_attribute_whiteouts(space: str) -> None:
     root = MemoryStore().root()
     add_file(root, "gone", f"{space}.overlay.whiteout")
     root.setxattr(None, f"{space}.overlay.opaque", b"x")
-    assert Listing({}, {"gone"}, False) == format_of(space).read(root, TAGS)
+    assert Listing({}, {"gone"}, False) == format_of(space).read(root, TAGS)._replace(own_marks=None)
 
 
 @pytest.mark.rule("M5")
@@ -135,7 +135,7 @@ def test_whiteouts_in_an_opaque_directory_mean_nothing(space: str) -> None:
     made = directory(space, b"y")
     made.mknod("gone", Kind.CHAR_DEVICE, 0o600, 0)
     made.create("kept")
-    assert Listing({"kept": TAGS[0]}, set(), True) == format_of(space).read(made, TAGS)
+    assert Listing({"kept": TAGS[0]}, set(), True) == format_of(space).read(made, TAGS)._replace(own_marks=None)
     assert format_of(space).probe(made, "gone") is Mark.ABSENT
 
 
@@ -145,8 +145,8 @@ def test_names_of_other_formats_are_ordinary(name: str) -> None:
     """`table` and `overlayfs` allow such names."""
     made = directory("trusted")
     made.create(name)
-    assert not OverlayfsFormat().is_reserved(name)
-    assert Listing({name: TAGS[0]}, set(), False) == OverlayfsFormat().read(made, TAGS)
+    assert not OverlayfsFormat().is_reserved((), name)
+    assert Listing({name: TAGS[0]}, set(), False) == OverlayfsFormat().read(made, TAGS)._replace(own_marks=None)
     assert isinstance(OverlayfsFormat().probe(made, name), Present)
 
 
@@ -268,7 +268,7 @@ def test_a_store_without_attributes_has_none(number: int) -> None:
     made.mknod("gone", Kind.CHAR_DEVICE, 0o600, 0)
     failing = FailingDirectory(made, number, "listxattr")
     assert not OverlayfsFormat().is_opaque(failing)
-    assert Listing({"f": TAGS[0]}, {"gone"}, False) == OverlayfsFormat().read(failing, TAGS)
+    assert Listing({"f": TAGS[0]}, {"gone"}, False) == OverlayfsFormat().read(failing, TAGS)._replace(own_marks=None)
     assert OverlayfsFormat().redirect(failing, "f") is None
     assert not OverlayfsFormat().is_metacopy(failing, "f")
 
@@ -334,3 +334,65 @@ def test_real_attributes_and_devices(tmp_path: Path) -> None:
 def test_formats_are_values() -> None:
     assert OverlayfsFormat() == OverlayfsFormat(userxattr=False) != OverlayfsFormat(userxattr=True)
     assert OverlayfsFormat() == pickle.loads(pickle.dumps(OverlayfsFormat()))
+
+
+@pytest.mark.rule("M1", "M8")
+@SPACES
+def test_marks_byte_by_byte(space: str) -> None:
+    """`overlayfs`: character device 0:0; opaque xattr =y, in exactly one namespace."""
+    whiteouts = format_of(space)
+    assert MarkerDevice() == whiteouts.whiteout((), "x") == whiteouts.whiteout(("d",), ".wh.x")
+    assert MarkerAttribute(f"{space}.overlay.opaque", b"y") == whiteouts.opaque(("d",))
+    assert whiteouts.table() is None
+
+
+@pytest.mark.rule("R4", "M7")
+@pytest.mark.parametrize("target", ["/a", "/a/\udcff…", "name", "/" + "/".join(["x" * 255] * 15)])
+def test_a_redirection_is_one_that_is_followed(target: str) -> None:
+    """What is written is read back; never in the namespace that anyone may write."""
+    mark = OverlayfsFormat().redirection(target)
+    assert mark is not None
+    assert ("trusted.overlay.redirect", os.fsencode(target)) == mark
+    made = directory("trusted")
+    made.mkdir("moved")
+    made.setxattr("moved", mark.attribute, mark.value)
+    assert target == OverlayfsFormat().redirect(made, "moved")
+    assert OverlayfsFormat(userxattr=True).redirection(target) is None
+
+
+@pytest.mark.rule("R4")
+def test_a_redirection_that_is_too_long_is_none() -> None:
+    """4 096 bytes are followed, and no more."""
+    whiteouts, longest = OverlayfsFormat(), "/" + "/".join(["é" * 127] * 16) + "/" + "x" * 15
+    for target, fits in ((longest, True), (longest + "x", False)):
+        assert fits == (len(os.fsencode(target)) <= 4096) == (whiteouts.redirection(target) is not None)
+
+
+@pytest.mark.rule("M3")
+@SPACES
+def test_its_own_attributes_are_private(space: str) -> None:
+    """As the kernel has it: one namespace, and not what belongs to an overlay within."""
+    whiteouts = format_of(space)
+    own = (
+        "opaque",
+        "redirect",
+        "origin",
+        "impure",
+        "nlink",
+        "uuid",
+        "upper",
+        "metacopy",
+        "protattr",
+        "whiteout",
+    )
+    for attribute in (*own, "", "x", "overlay", "overlayx"):
+        assert whiteouts.is_private_attribute(f"{space}.overlay.{attribute}")
+        assert not whiteouts.is_private_attribute(f"{other(space)}.overlay.{attribute}")
+        assert not whiteouts.is_private_attribute(f"{space}.overlay.overlay.{attribute}")
+    for attribute in (
+        f"{space}.overlay",
+        f"{space}.overlayx",
+        f"{space}.Overlay.opaque",
+        "security.overlay.x",
+    ):
+        assert not whiteouts.is_private_attribute(attribute)

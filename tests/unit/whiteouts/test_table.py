@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,12 @@ from contract.format_contract import TAGS, CountingDirectory, check_agreement, c
 from unionpath.model.errors import MalformedLayerError
 from unionpath.model.parts import Parts
 from unionpath.model.store import Directory
-from unionpath.model.whiteout import Listing, Mark, Present
+from unionpath.model.whiteout import Listing, Mark, MarkerRecord, Present
 from unionpath.stack import Layer, LayerStack
-from unionpath.stores.local import LocalStore
+from unionpath.stores.local import LocalDirectory, LocalStore
 from unionpath.stores.memory import MemoryDirectory, MemoryStore
 from unionpath.stores.prefixed import PrefixedStore, SubtreeStore
-from unionpath.whiteouts.table import PRIVATE, TABLE, TableFormat
+from unionpath.whiteouts.table import PRIVATE, TABLE, TableFormat, sound_length
 
 HEADER = b"unionpath whiteouts 1\n"
 
@@ -135,7 +137,7 @@ def test_every_other_name_is_ordinary(name: str) -> None:
     whiteouts, store = layer(json.dumps(["w", f"/d/{name}"]))
     root = store.root()
     root.create(name)
-    assert not whiteouts.is_reserved(name)
+    assert not whiteouts.is_reserved((), name)
     assert name == whiteouts.touched(name)
     assert name in whiteouts.read(root, TAGS).shown
     assert isinstance(whiteouts.probe(root, name), Present)
@@ -193,7 +195,7 @@ def test_a_whiteout_of_no_place_is_malformed(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"", b" ", b"#", b"null", b"{}", b"[]", b'["w"]', b'["w","/a","/b"]', b'["x","/a"]', b'["W","/a"]',
+        b"", b" ", b"#", b"null", b"{}", b"[]", b'["w"]', b'["w","/a","/b"]', b'["y","/a"]', b'["W","/a"]',
         b'["w",1]',
         b'[1,"/a"]', b'"w"', b'["w","/a"],["w","/b"]', b'["w","/a"] ["w","/b"]', b'["w","/a"', b'{"w":"/a"}',
         b'["w",["/a"]]', b'["w","/\xff"]', b'\xef\xbb\xbf["w","/a"]', b"[" * 100_000,
@@ -248,7 +250,7 @@ def test_changes_are_seen_at_the_next_look() -> None:
     assert set() == hidden(whiteouts, root)
     private.create(TABLE, HEADER + b'["w","/a"]\n')
     assert {"a"} == hidden(whiteouts, root)
-    with private.open_writable(TABLE, append=True) as file:
+    with private.open_writable(TABLE, "ab") as file:
         file.write(b'["w","/b"]\n')
         assert {"a", "b"} == hidden(whiteouts, root)
     rewrite(store, HEADER + b'["w","/c"]\n')
@@ -324,23 +326,112 @@ def test_the_side_directory_is_where_the_table_is() -> None:
     assert (PRIVATE,) == side.parts
 
 
-@pytest.mark.rule("L8", "L11")
-def test_something_else_in_the_tables_place(tmp_path: Path) -> None:
-    """A layer's faults are raised, and a layer never follows symlinks itself."""
-    whiteouts, root = TableFormat(LocalStore(tmp_path)), LocalStore(tmp_path).root()
+def test_the_side_directory_of_a_part_is_where_the_table_will_be() -> None:
+    """The source's root isn't watched otherwise, so the table's coming would go unnoticed."""
+    store = MemoryStore()
+    store.root().mkdir("sub")
+    for whiteouts in (TableFormat(store, root=("sub",)), TableFormat(store, at=("x",))):
+        side = whiteouts.side_directory(store)
+        assert side is not None
+        assert () == side.parts
+    store.root().mkdir(PRIVATE)
+    side = whiteouts.side_directory(store)
+    assert side is not None
+    assert (PRIVATE,) == side.parts
+
+
+@pytest.mark.changes_lowers
+@pytest.mark.rule("N4")
+@pytest.mark.parametrize(("root", "at"), [("/", "/"), ("/sub", "/"), ("/", "/x"), ("/sub", "/x/y")])
+def test_a_table_made_later_is_noticed_and_watched(tmp_path: Path, root: str, at: str) -> None:
+    """A change made directly in a layer shows up at the next look, in kept directories too."""
+    upper, lower = tmp_path / "upper", tmp_path / "lower"
+    inside = root.rstrip("/")
+    for shown in (upper / inside.lstrip("/"), lower / at.lstrip("/")):
+        (shown / "d").mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        (lower / at.lstrip("/") / "d" / name).touch()
+    with LayerStack([Layer(upper, whiteouts="table", root=root, at=at), lower]) as stack:
+        d = stack.root / at / "d"
+
+        def names() -> list[str]:
+            for _ in range(3):  # probed, then listed, then kept
+                assert sorted(each.name for each in d.iterdir()) == [n for n in "abc" if (d / n).exists()]
+            return sorted(each.name for each in d.iterdir())
+
+        assert ["a", "b", "c"] == names()
+        (upper / PRIVATE).mkdir()
+        assert ["a", "b", "c"] == names()
+        table = upper / PRIVATE / TABLE
+        table.write_bytes(HEADER + json.dumps(["w", f"{inside}/d/a"]).encode() + b"\n")
+        assert ["b", "c"] == names()
+        with open(table, "ab") as file:
+            file.write(json.dumps(["w", f"{inside}/d/b"]).encode() + b"\n")
+        assert ["c"] == names()
+        (upper / PRIVATE).rename(upper / "aside")
+        assert ["a", "b", "c"] == names()
+
+
+@pytest.mark.rule("L11", "M6")
+@pytest.mark.parametrize("what", ["link", "dangling link", "loop", "file", "fifo"])
+def test_something_else_in_the_private_directorys_place(tmp_path: Path, what: str) -> None:
+    """A layer never follows symlinks itself; what can't hold a table is malformed, and named."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / TABLE).write_bytes(HEADER + b'["w","/a"]\n')
-    os.symlink("elsewhere", tmp_path / PRIVATE)
-    assert whiteouts.probe(root, "a") is Mark.ABSENT
-    os.unlink(tmp_path / PRIVATE)
-    os.mkdir(tmp_path / PRIVATE)
-    os.mkdir(tmp_path / PRIVATE / TABLE)
-    with pytest.raises(IsADirectoryError):
-        whiteouts.probe(root, "a")
-    os.rmdir(tmp_path / PRIVATE / TABLE)
-    os.symlink(f"../elsewhere/{TABLE}", tmp_path / PRIVATE / TABLE)
-    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-        whiteouts.probe(root, "a")
+    _place(tmp_path / PRIVATE, what, "elsewhere")
+    _check_misplaced(tmp_path, PRIVATE)
+
+
+@pytest.mark.rule("L11", "M6")
+@pytest.mark.parametrize("what", ["link", "dangling link", "loop", "directory", "fifo"])
+def test_something_else_in_the_tables_place(tmp_path: Path, what: str) -> None:
+    """A link in the table's place is malformed, and not a loop of links in the union."""
+    (tmp_path / "elsewhere").write_bytes(HEADER + b'["w","/a"]\n')
+    (tmp_path / PRIVATE).mkdir()
+    _place(tmp_path / PRIVATE / TABLE, what, "../elsewhere")
+    _check_misplaced(tmp_path, f"{PRIVATE}/{TABLE}")
+
+
+def _place(at: Path, what: str, target: str) -> None:
+    match what:
+        case "directory":
+            at.mkdir()
+        case "file":
+            at.write_bytes(HEADER)
+        case "fifo":
+            os.mkfifo(at)
+        case _:
+            at.symlink_to({"link": target, "dangling link": "missing", "loop": at.name}[what])
+
+
+def _check_misplaced(layer: Path, name: str) -> None:
+    whiteouts, store = TableFormat(LocalStore(layer)), LocalStore(layer)
+    check_malformed(whiteouts, store.root(), f"{layer}/{name}")
+    for ask in (lambda: whiteouts.probe(store.root(), "a"), whiteouts.pending, whiteouts.compacted):
+        with pytest.raises(MalformedLayerError) as caught:
+            ask()
+        assert errno.EIO == caught.value.errno
+
+
+def test_a_table_that_is_exchanged_for_a_link_while_it_is_read(tmp_path: Path) -> None:
+    class Swapping(CountingDirectory):
+        def asked(self, question: str, name: str | None = None) -> None:
+            if question == "read":
+                os.unlink(tmp_path / PRIVATE / TABLE)
+                os.symlink("elsewhere", tmp_path / PRIVATE / TABLE)
+
+    class Root(CountingDirectory):
+        def child(self, name: str) -> Directory:
+            return Swapping(super().child(name)) if name == PRIVATE else super().child(name)
+
+    class Store(LocalStore):
+        def root(self) -> LocalDirectory:
+            return Root(super().root())  # type: ignore[return-value]  # answers as one
+
+    (tmp_path / PRIVATE).mkdir()
+    (tmp_path / PRIVATE / TABLE).write_bytes(HEADER)
+    with pytest.raises(MalformedLayerError, match="regular file"):
+        TableFormat(Store(tmp_path)).probe(LocalStore(tmp_path).root(), "a")
 
 
 @pytest.mark.rule("M1", "M3", "M8")
@@ -355,7 +446,8 @@ def test_a_subtree_under_a_prefix_keeps_the_marks_of_its_source() -> None:
     assert Listing({"m": TAGS[1]}, set(), False) == moved.read(outer, TAGS)
     assert not moved.is_opaque(outer)
     assert moved.probe(outer, "x") is Mark.ABSENT
-    assert Listing({"e": TAGS[1], PRIVATE: TAGS[0]}, {"a"}, False) == moved.read(inner, TAGS)
+    assert Listing({"e": TAGS[1]}, {"a"}, False) == moved.read(inner, TAGS)
+    assert moved.probe(inner, PRIVATE) is Mark.ABSENT
     assert moved.probe(inner, "a") is Mark.WHITEOUT
     assert moved.is_opaque(inner.child("e"))
     whole, prefixed = PrefixedStore(store, ("m",)), TableFormat(store, at=("m",))
@@ -363,36 +455,298 @@ def test_a_subtree_under_a_prefix_keeps_the_marks_of_its_source() -> None:
     assert prefixed.probe(whole.root().child("m"), PRIVATE) is Mark.ABSENT
 
 
+PATHS = ["/a", "/d", "/d/a", "/d/\udcff", "/d/e", "/d/e/a", "/d/e/b/c"]
+
+
+class Model:
+    """What a log says, carried out in the plainest way."""
+
+    def __init__(self, log: Sequence[tuple[str, str]]) -> None:
+        self.marks: dict[str, set[str]] = {"w": set(), "o": set(), "r": set()}
+        for verb, path in log:
+            if verb == "x":
+                for paths in self.marks.values():
+                    paths -= {
+                        each for each in paths if each.startswith(f"{path.rstrip('/')}/") and each != path
+                    }
+            elif verb.startswith("-"):
+                self.marks[verb[1:]].discard(path)
+            else:
+                self.marks[verb].add(path)
+
+    def inside(self, verb: str, place: str) -> set[str]:
+        """Names in a directory (the root is the empty string) that bear a mark."""
+        split = [path.rpartition("/") for path in self.marks[verb]]
+        return {name for parent, _, name in split if parent == place}
+
+
+def check_model(model: Model, whiteouts: TableFormat, store: MemoryStore) -> None:
+    """Fail unless the format says of each directory what the model does."""
+    for parts, directory in _directories(store):
+        place = "/".join(["", *parts])
+        opaque = (place or "/") in model.marks["o"]
+        removed = model.inside("r", place)
+        assert opaque == whiteouts.is_opaque(directory)
+        expected = set() if opaque else model.inside("w", place) | removed
+        assert expected == hidden(whiteouts, directory)
+        there = directory.scan(TAGS).keys() - {PRIVATE}
+        assert there - removed == whiteouts.read(directory, TAGS).shown.keys()
+    pending = sorted(tuple(path.split("/")[1:]) for path in model.marks["r"])
+    assert pending == whiteouts.pending()
+
+
+VERBS = ["w", "-w", "o", "-o", "r", "-r", "x"]
+logs = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(VERBS), st.sampled_from(PATHS)),
+        st.tuples(st.sampled_from(["o", "-o", "x"]), st.just("/")),
+    ),
+    max_size=20,
+)
+
+
+def _written(log: Sequence[tuple[str, str]]) -> bytes:
+    return HEADER + "".join(json.dumps(list(line)) + "\n" for line in log).encode()
+
+
 @pytest.mark.property
 @pytest.mark.rule("E5", "M1")
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["w", "-w", "o", "-o"]),
-            st.sampled_from(["/a", "/d", "/d/a", "/d/\udcff", "/d/e"]),
-        ),
-        max_size=20,
-    ),
-    st.data(),
-)
+@given(logs, st.data())
 def test_a_log_cut_anywhere_says_what_its_whole_lines_say(
     log: list[tuple[str, str]], data: st.DataObject
 ) -> None:
     """A crash at any byte leaves the state after some line."""
-    whole = HEADER + "".join(json.dumps(list(line)) + "\n" for line in log).encode()
+    whole = _written(log)
     cut = whole[: data.draw(st.integers(0, len(whole)))]
-    marks: dict[str, set[str]] = {"w": set(), "o": set()}
-    for verb, path in log[: max(0, cut.count(b"\n") - 1)]:
-        (marks[verb[-1]].discard if verb[0] == "-" else marks[verb].add)(path)
+    sound = sound_length(cut)
+    assert whole.startswith(cut[:sound])
+    assert b"\n" not in cut[sound:]
     whiteouts, store = layer(table=cut)
-    for parts, directory in _directories(store):
-        place = "/".join(["", *parts])
-        opaque = place in marks["o"]
-        assert opaque == whiteouts.is_opaque(directory)
-        here = {path.rpartition("/")[2] for path in marks["w"] if path.rpartition("/")[0] == place}
-        assert (set() if opaque else here) == hidden(whiteouts, directory)
+    check_model(Model(log[: max(0, cut.count(b"\n") - 1)]), whiteouts, store)
+
+
+@pytest.mark.property
+@pytest.mark.rule("N4", "M1")
+@given(logs, logs, logs)
+def test_a_log_that_grows_says_what_it_would_say_at_once(
+    first: list[tuple[str, str]], more: list[tuple[str, str]], other: list[tuple[str, str]]
+) -> None:
+    """Only what is new is played, unless the log is another one."""
+    whiteouts, store = layer(table=_written(first))
+    check_model(Model(first), whiteouts, store)
+    with store.root().child(PRIVATE).open_writable(TABLE, "ab") as file:
+        file.write(_written(more).removeprefix(HEADER) + b'["w","/to')
+    check_model(Model(first + more), whiteouts, store)
+    rewrite(store, _written(other))
+    check_model(Model(other), whiteouts, store)
+
+
+@pytest.mark.property
+@pytest.mark.rule("M1")
+@given(logs)
+def test_a_shortened_log_says_the_same(log: list[tuple[str, str]]) -> None:
+    """What was taken back is left out, and nothing else."""
+    noise = [("w", f"/noise/{number:050}") for number in range(400)]
+    long = _written([*noise, *log, *((f"-{verb}", path) for verb, path in noise)])
+    whiteouts, store = layer(table=long)
+    short = whiteouts.compacted()
+    assert short is not None
+    assert len(short) * 2 <= len(long)
+    model = Model(log)
+    assert sum(len(paths) for paths in model.marks.values()) == short.count(b"\n") - 1
+    rewrite(store, short)
+    check_model(model, whiteouts, store)
+    assert whiteouts.compacted() is None
 
 
 def _directories(store: MemoryStore) -> list[tuple[Parts, Directory]]:
     root = store.root()
     return [((), root), (("d",), root.child("d")), (("d", "e"), root.child("d").child("e"))]
+
+
+@pytest.mark.parametrize("names", [0, 3, 400])
+def test_a_log_that_is_short_or_all_in_use_is_left_alone(names: int) -> None:
+    whiteouts, _ = layer(*(json.dumps(["w", f"/{number:060}"]) for number in range(names)))
+    assert whiteouts.compacted() is None
+
+
+def test_no_table_is_nothing_to_shorten_or_to_recover() -> None:
+    whiteouts = TableFormat(MemoryStore())
+    assert whiteouts.compacted() is None
+    assert [] == whiteouts.pending()
+
+
+@pytest.mark.rule("E5", "M3")
+@pytest.mark.parametrize("hide", [True, False])
+@pytest.mark.parametrize("below", [b"", b'["w","/d/e/a"]\n["o","/d/e"]\n["r","/d/e/b"]\n["w","/d/e"]\n'])
+def test_a_tree_is_removed_in_steps_that_nobody_sees(hide: bool, below: bytes) -> None:
+    """From the first line on it is gone; after the last one no mark speaks of it but a whiteout."""
+    whiteouts, store = layer(table=HEADER + below)
+    d = store.root().child("d")
+    record = whiteouts.whiteout(("d",), "e")
+    append(store, record.remove)
+    seen: list[object] = []
+
+    def look() -> None:
+        check_agreement(whiteouts, d)
+        seen.append((whiteouts.probe(d, "e"), whiteouts.read(d, TAGS)))
+
+    look()
+    assert ("d", "e") in whiteouts.pending()
+    d.child("e").create("left over")
+    look()
+    d.child("e").unlink("left over")
+    d.rmdir("e")
+    look()
+    assert [(Mark.WHITEOUT, Listing({}, {"e"}, False))] * 3 == seen
+    whole = _table_of(store)
+    last = record.removed_hidden if hide else record.removed
+    for lines in range(last.count(b"\n")):  # a write that was cut short at any line
+        rewrite(store, whole + b"".join(line + b"\n" for line in last.split(b"\n")[:lines]))
+        look()
+        assert ("d", "e") in whiteouts.pending()
+        assert seen[0] == seen[-1]
+    rewrite(store, whole + last)
+    look()
+    said = Listing({}, {"e"} if hide else set(), False)
+    assert (Mark.WHITEOUT if hide else Mark.ABSENT, said) == seen[-1]
+    assert [] == whiteouts.pending()
+    append(store, record.drop)
+    d.mkdir("e").mkdir("b")
+    assert Listing({"b": TAGS[1]}, set(), False) == whiteouts.read(d.child("e"), TAGS)
+    assert whiteouts.probe(d, "e") == Present(d.stat("e"))
+
+
+def append(store: MemoryStore, lines: bytes) -> None:
+    with store.root().child(PRIVATE).open_writable(TABLE, "ab") as file:
+        file.write(lines)
+
+
+def _table_of(store: MemoryStore) -> bytes:
+    return store.root().child(PRIVATE).read(TABLE)
+
+
+@pytest.mark.rule("M5")
+def test_what_is_removed_from_an_opaque_directory_is_not_shown_either() -> None:
+    """Inside an opaque directory whiteouts mean nothing, and a removal still hides its own object."""
+    whiteouts, store = layer('["o","/d"]', '["r","/d/e"]')
+    d = store.root().child("d")
+    assert Listing({}, set(), True) == whiteouts.read(d, TAGS)
+    assert whiteouts.probe(d, "e") is Mark.ABSENT
+
+
+@pytest.mark.rule("E5")
+def test_a_removal_can_be_given_up() -> None:
+    """The state before: all that is left shows again, with its marks."""
+    whiteouts, store = layer('["w","/d"]', '["o","/d"]', '["w","/d/e"]')
+    before = [whiteouts.read(each, TAGS) for _parts, each in _directories(store)]
+    record = whiteouts.whiteout((), "d")
+    append(store, record.remove)
+    assert whiteouts.probe(store.root(), "d") is Mark.WHITEOUT
+    append(store, record.restore)
+    assert before == [whiteouts.read(each, TAGS) for _parts, each in _directories(store)]
+    assert [] == whiteouts.pending()
+
+
+def test_forgetting_leaves_what_is_not_beneath() -> None:
+    whiteouts, store = layer(
+        '["w","/d"]',
+        '["w","/d/a"]',
+        '["w","/dd"]',
+        '["w","/d/e/a"]',
+        '["o","/d"]',
+        '["o","/d/e"]',
+        '["o","/"]',
+    )
+    append(store, whiteouts.whiteout((), "d").forget)
+    assert not whiteouts.is_opaque(store.root().child("d"))
+    assert whiteouts.is_opaque(store.root())
+    append(store, b'["-o","/"]\n')
+    assert {"d", "dd"} == hidden(whiteouts, store.root())
+    assert set() == hidden(whiteouts, store.root().child("d"))
+    assert set() == hidden(whiteouts, store.root().child("d").child("e"))
+
+
+def test_records_byte_by_byte() -> None:
+    """What is appended is whole lines of ASCII."""
+    whiteouts = TableFormat(MemoryStore())
+    record = whiteouts.whiteout(("caf\udce9", '"'), "é")
+    path = b'"/caf\\udce9/\\"/\\u00e9"]\n'
+    assert b'["w",' + path == record.put
+    assert b'["-w",' + path == record.drop
+    assert b'["r",' + path == record.remove
+    assert b'["-r",' + path == record.restore
+    forget = b'["x",' + path + b'["-o",' + path
+    assert forget == record.forget
+    assert b'["w",' + path + forget + b'["-r",' + path == record.removed_hidden
+    assert forget + b'["-w",' + path + b'["-r",' + path == record.removed
+    assert MarkerRecord(b'["o","/"]\n', b'["-o","/"]\n') == whiteouts.opaque(())
+
+
+def test_records_hold_paths_of_the_whole_source() -> None:
+    store = MemoryStore()
+    store.root().mkdir("sub").mkdir("d")
+    whiteouts = TableFormat(store, root=("sub",), at=("m", "n"))
+    assert b'["w","/sub/d/a"]\n' == whiteouts.whiteout(("m", "n", "d"), "a").put
+    assert MarkerRecord(b'["o","/sub"]\n', b'["-o","/sub"]\n') == whiteouts.opaque(("m", "n"))
+    for at in ((), ("m",)):
+        with pytest.raises(ValueError, match="above the layer's prefix"):
+            whiteouts.whiteout(at, "a")
+        with pytest.raises(ValueError, match="above the layer's prefix"):
+            whiteouts.opaque(at)
+    lines = b'["r","/sub/d"]\n["r","/other"]\n["r","/sub"]\n'
+    store.root().mkdir(PRIVATE).create(TABLE, HEADER + lines)
+    assert [("m", "n", "d")] == whiteouts.pending()
+    table = whiteouts.table()
+    assert ((), PRIVATE, TABLE, HEADER) == (table.home.parts, table.directory, table.file, table.header)
+
+
+@pytest.mark.rule("M4")
+def test_the_private_name_is_reserved_in_both_roots() -> None:
+    """`table` keeps its own name for itself, in the root of the layer and of its source."""
+    store = MemoryStore()
+    plain, moved = TableFormat(store), TableFormat(store, root=("sub",), at=("m",))
+    assert plain.is_reserved((), PRIVATE)
+    assert not plain.is_reserved(("d",), PRIVATE)
+    assert moved.is_reserved(("m",), PRIVATE)
+    assert not moved.is_reserved(("m", "d"), PRIVATE)
+    assert not plain.is_reserved((), TABLE)
+
+
+@pytest.mark.parametrize("data", [b"", b"unionpath", b"a\n", b"a\nb", b"\n\n", b"a\n\xff"])
+def test_the_sound_part_ends_with_the_last_newline(data: bytes) -> None:
+    assert data[: sound_length(data)] == b"".join(data.splitlines(keepends=True)[: data.count(b"\n")])
+
+
+@pytest.mark.rule("N4")
+def test_a_growing_table_is_read_by_many_threads(tmp_path: Path) -> None:
+    """Whoever asks after a line was written is told what it says, whoever else is asking."""
+    (tmp_path / PRIVATE).mkdir()
+    table = tmp_path / PRIVATE / TABLE
+    table.write_bytes(HEADER)
+    whiteouts, store = TableFormat(LocalStore(tmp_path)), LocalStore(tmp_path)
+    written, failed, over = [0], list[object](), threading.Event()
+
+    def ask() -> None:
+        try:
+            while not over.is_set():
+                sure = written[0]
+                listing = whiteouts.read(store.root(), TAGS)
+                assert {str(number) for number in range(sure)} <= set(listing.hidden)
+                assert whiteouts.probe(store.root(), str(sure - 1)) is (
+                    Mark.WHITEOUT if sure else Mark.ABSENT
+                )
+        except BaseException as error:  # noqa: BLE001 - shown below
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    with open(table, "ab", buffering=0) as file:
+        for number in range(500):
+            file.write(json.dumps(["w", f"/{number}"]).encode() + b"\n")
+            written[0] = number + 1
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert [] == failed

@@ -1,0 +1,697 @@
+"""
+Plans carried out: the only code that changes an upper.
+
+Whatever takes more than one system call is made in the work area and published by one rename. Where two names
+are concerned, an object and its whiteout, their order makes every instant consistent (L6, E5): mark, then remove;
+publish, then unmark. `docs/reference/formats.md` shows the moments in between.
+
+A step that fails has changed nothing; the directories that earlier steps of the plan copied up are taken away
+again if nobody has put anything into them (E6).
+"""
+
+from __future__ import annotations
+
+import errno
+import stat as _stat
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from io import BytesIO, RawIOBase
+from typing import TypeAlias, assert_never, cast
+
+from unionpath.model.entry import KIND_MASK, Kind, Stat
+from unionpath.model.errors import oserror
+from unionpath.model.layer import LayerView
+from unionpath.model.parts import Parts
+from unionpath.model.store import Capability
+from unionpath.model.text import name_of, parent_of
+from unionpath.model.whiteout import MarkerAttribute
+from unionpath.model.writable import Move, RawMode, WritableDirectory, WritableStore
+from unionpath.mutate.copy_up import (
+    Origin,
+    change_attributes,
+    check_able,
+    copy_attributes,
+    stage,
+)
+from unionpath.mutate.marks import Marks
+from unionpath.mutate.steps import (
+    CopyUp,
+    Duplicate,
+    Link,
+    Make,
+    Plan,
+    Remove,
+    Rename,
+    SetAttributes,
+    Step,
+    Write,
+)
+from unionpath.mutate.work import WorkArea, delete
+
+Content: TypeAlias = "bytes | RawIOBase"
+"""What is written: bytes, or a reader where the store takes a stream."""
+
+_TAGS = tuple(range(7))
+_PRIVATE_PERMISSIONS = 0o600
+
+
+class Application:
+    """One plan being carried out, under the upper's lock."""
+
+    def __init__(
+        self,
+        upper: LayerView,
+        work: WorkArea,
+        marks: Marks,
+        *,
+        directories: dict[str, WritableDirectory],
+        origins: Callable[[str], Origin],
+        listing: Callable[[str], Mapping[str, int]],
+        ready: dict[str, str],
+        durable: bool,
+        litter: list[str],
+    ) -> None:
+        self._upper = upper
+        self._store = cast("WritableStore", upper.store)
+        self._capabilities = upper.store.capabilities
+        self._work = work
+        self._marks = marks
+        self._directories = directories
+        self._origins = origins
+        self._listing = listing
+        self._ready = ready
+        self._durable = durable
+        self._staged: list[str] = []
+        self._litter = litter
+        self._undo: list[tuple[WritableDirectory, str]] = []
+        self._renames = Capability.RENAMES in self._capabilities
+        self.opened: RawIOBase | None = None
+
+    def run(self, plan: Plan, *, content: Content = b"", mode: RawMode | None = None) -> RawIOBase | None:
+        """
+        Do every step. `content` is that of a `Write`; with `mode`, the file that a `Make` made is opened.
+
+        Raises:
+            OSError: as the upper or a layer failed; everything is as before.
+        """
+        try:
+            for step in plan:
+                self._do(step, content, mode)
+        except BaseException:
+            self._undo_all()
+            raise
+        finally:
+            # What was staged and not published is of no use to anyone.
+            self._litter += self._staged
+        return self.opened
+
+    def _undo_all(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
+        for directory, name in reversed(self._undo):
+            times = directory.status()
+            with suppress(OSError):  # someone has put something into it
+                directory.rmdir(name)
+                directory.utime(None, (times.st_atime_ns, times.st_mtime_ns))
+
+    def _do(self, step: Step, content: Content, mode: RawMode | None) -> None:
+        match step:
+            case CopyUp(whole=True):
+                self._copy_up_whole(step)
+            case CopyUp():
+                self._copy_up(step)
+            case Make():
+                self._make(step, mode)
+            case Write():
+                self._write(step, content)
+            case Link():
+                self._link(step)
+            case Remove():
+                self._remove(step)
+            case Rename():
+                self._rename(step)
+            case SetAttributes():
+                self._set_attributes(step)
+            case Duplicate():
+                self._duplicate(step)
+            case _:
+                assert_never(step)
+
+    # --- where things are --------------------------------------------------------------------------
+
+    def directory(self, path: str) -> WritableDirectory:
+        """Give the upper's directory at a path of the union."""
+        if path == "":
+            path = "/"
+        known = self._directories.get(path)
+        if known is None:
+            known = (
+                self._store.root() if path == "/" else self.directory(parent_of(path)).child(name_of(path))
+            )
+            self._directories[path] = known
+        return known
+
+    def _place(self, path: str) -> tuple[WritableDirectory, str]:
+        return self.directory(parent_of(path)), name_of(path)
+
+    def _place_to_make(self, step: Make | Write | Link) -> tuple[WritableDirectory, str]:
+        """Give the place of a new name; a removal that was interrupted there is finished first."""
+        if step.over_whiteout and self._marks.table is not None:
+            if _parts(step.path) in self._marks.table.pending():
+                self.clear_removed(step.path)
+        return self._place(step.path)
+
+    def _new_name(self) -> str:
+        name = self._work.new_name()
+        self._staged.append(name)
+        return name
+
+    def _publish(
+        self, staged: str, directory: WritableDirectory, name: str, how: Move = Move.EXCLUSIVE
+    ) -> None:
+        """Give a staged object its name."""
+        self._work.staging.rename(staged, directory, name, how)
+        if how is not Move.EXCHANGE:
+            self._staged.remove(staged)
+        self._marks.settle(directory)
+
+    # --- copy-up -----------------------------------------------------------------------------------
+
+    def _copy_up(self, step: CopyUp) -> None:
+        directory, name = self._place(step.path)
+        origin = self._origins(step.path)
+        if not self._renames:
+            self._put_copy(step.kind, origin, directory, name, data=step.data)
+            change_attributes(directory, name, step.change)
+        else:
+            times = directory.status()
+            self._publish(self._stage(step, origin), directory, name)
+            _set_times(directory, times)
+        if step.kind is Kind.DIRECTORY:
+            self._undo.append((directory, name))
+
+    def _stage(self, step: CopyUp, origin: Origin) -> str:
+        ready = self._ready.pop(step.path, None) if step.data else None
+        if ready is not None:
+            self._staged.append(ready)
+            change_attributes(self._work.staging, ready, step.change)
+            return ready
+        name = self._new_name()
+        stage(
+            origin,
+            self._work.staging,
+            name,
+            self._upper,
+            data=step.data,
+            durable=self._durable,
+            change=step.change,
+        )
+        return name
+
+    def _put_copy(
+        self, kind: Kind, origin: Origin, directory: WritableDirectory, name: str, *, data: bool = True
+    ) -> None:
+        """Copy one object to its name at once, where the store shows files only when they are whole."""
+        check_able(kind, self._capabilities, origin.path)
+        if kind is Kind.DIRECTORY:
+            directory.mkdir(name, 0o777)
+        elif not data:
+            directory.create(name)
+        else:
+            with closing(origin.open()) as source:
+                directory.put(name, source)
+
+    def _copy_up_whole(self, step: CopyUp) -> None:
+        """
+        Make a directory of the upper show all that the union shows there by itself, in one step.
+
+        Nothing changes for anyone who looks: a complete opaque copy takes the place of what merged.
+        """
+        directory, name = self._place(step.path)
+        in_upper = self._has(directory, name)
+        parts = _parts(step.path)
+        staged = self._stage_tree(step.path, opaque=self._marks.table is None)
+        times = directory.status()
+        if in_upper:
+            self._publish(staged, directory, name, Move.EXCHANGE)
+        else:
+            self._publish(staged, directory, name)
+        _set_times(directory, times)
+        if self._marks.table is not None:
+            # Marks in the table go by paths: those of what stood here before hold until now.
+            self._marks.set_opaque(directory.child(name), parts)
+        self._directories.clear()
+
+    def _stage_tree(self, path: str, *, opaque: bool) -> str:
+        """Stage a directory with all that the union shows in it; files of the upper are linked, not copied."""
+        top = self._new_name()
+        staging = self._work.staging
+        pending = [(path, staging, top)]
+        made: list[tuple[Origin, WritableDirectory, str]] = []
+        while pending:
+            source, above, name = pending.pop()
+            origin = self._origins(source)
+            above.mkdir(name, 0o700)
+            made.append((origin, above, name))
+            here = above.child(name)
+            if opaque and source == path:
+                self._marks.set_opaque(here, _parts(path))
+            for inner, code in self._listing(source).items():
+                below = f"{source}/{inner}"
+                if code & KIND_MASK == Kind.DIRECTORY:
+                    pending.append((below, here, inner))
+                else:
+                    self._stage_leaf(below, here, inner)
+        # Children first: what is put into a directory changes its times.
+        for origin, above, name in reversed(made):
+            copy_attributes(origin, origin.status(), above, name, self._upper)
+        return top
+
+    def _stage_leaf(self, path: str, here: WritableDirectory, name: str) -> None:
+        origin = self._origins(path)
+        own = origin.format is self._marks.format and origin.name is not None
+        if own and not self._lacks_data(origin):
+            assert origin.name is not None
+            with suppress(OSError):  # too many links, or of another store: then it is copied
+                here.link(name, cast("WritableDirectory", origin.directory), origin.name)
+                return
+        stage(origin, here, name, self._upper, durable=self._durable)
+
+    def _lacks_data(self, origin: Origin) -> bool:
+        """Tell whether a file of the upper finds its data by its place (metacopy, M7)."""
+        assert origin.name is not None
+        layout = origin.format
+        is_file = _stat.S_ISREG(origin.status().st_mode)
+        return layout.has_redirects and is_file and layout.is_metacopy(origin.directory, origin.name)
+
+    def _has(self, directory: WritableDirectory, name: str) -> bool:
+        try:
+            directory.stat(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    # --- making ------------------------------------------------------------------------------------
+
+    def _make(self, step: Make, mode: RawMode | None) -> None:
+        directory, name = self._place_to_make(step)
+        if step.over_whiteout and self._marks.in_place:
+            self._make_staged(step, directory, name, mode)
+            return
+        parts = _parts(parent_of(step.path))
+        if step.kind is Kind.DIRECTORY:
+            made = directory.mkdir(name, step.permissions)
+            if step.over_whiteout:
+                # Its own whiteout keeps it from merging until it is opaque (L6).
+                try:
+                    self._marks.set_opaque(made, (*parts, name))
+                except BaseException:
+                    with suppress(OSError):
+                        directory.rmdir(name)
+                    raise
+        elif step.kind is Kind.SYMLINK:
+            directory.symlink(name, step.target)
+        else:
+            self._open_new(directory, name, step.permissions, mode)
+        self._marks.settle(directory)
+        self._unmark(step, directory, name)
+
+    def _unmark(self, step: Make | Write | Link, directory: WritableDirectory, name: str) -> None:
+        """Drop the whiteout of a name just made; if that fails, the name goes again (E6)."""
+        if not step.over_whiteout:
+            return
+        try:
+            self._marks.drop(directory, _parts(parent_of(step.path)), name)
+        except BaseException:
+            with suppress(OSError):
+                delete(directory, name)
+            raise
+
+    def _open_new(
+        self, directory: WritableDirectory, name: str, permissions: int, mode: RawMode | None
+    ) -> None:
+        if mode is None:
+            directory.create(name, b"", permissions)
+        else:
+            self.opened = directory.open_new(name, mode, permissions)
+
+    def _make_staged(self, step: Make, directory: WritableDirectory, name: str, mode: RawMode | None) -> None:
+        """Make an object in the place of a whiteout device."""
+        staging, staged = self._work.staging, self._new_name()
+        if step.kind is Kind.DIRECTORY:
+            made = staging.mkdir(staged, step.permissions)
+            self._inherit(directory, staged, Kind.DIRECTORY)
+            self._marks.set_opaque(made, _parts(step.path))
+            self._publish(staged, directory, name, Move.EXCHANGE)
+            return
+        if step.kind is Kind.SYMLINK:
+            staging.symlink(staged, step.target)
+        else:
+            self._open_new(staging, staged, step.permissions, mode)
+        self._inherit(directory, staged, step.kind)
+        self._publish(staged, directory, name, Move.REPLACE)
+
+    def _inherit(self, directory: WritableDirectory, staged: str, kind: Kind) -> None:
+        """Do to a staged new object what the system does to one made in a set-group-ID directory (C10)."""
+        above = directory.status()
+        if not above.st_mode & _stat.S_ISGID:
+            return
+        staging = self._work.staging
+        staging.chown(staged, -1, above.st_gid)
+        if kind is Kind.DIRECTORY:
+            staging.chmod(staged, _stat.S_IMODE(staging.stat(staged).st_mode) | _stat.S_ISGID)
+
+    def _write(self, step: Write, content: Content) -> None:
+        directory, name = self._place_to_make(step)
+        if not self._renames:
+            directory.put(name, BytesIO(content) if isinstance(content, bytes) else content)
+            change_attributes(directory, name, step.change)
+        elif step.like is not None:
+            self._replace_content(step, directory, name, content)
+        elif (
+            step.staged is not None
+            or step.change is not None
+            or (step.over_whiteout and self._marks.in_place)
+        ):
+            staged = self._staged_content(step, content, 0o666)
+            self._inherit(directory, staged, Kind.FILE)
+            change_attributes(self._work.staging, staged, step.change)
+            in_place = step.over_whiteout and self._marks.in_place
+            self._publish(staged, directory, name, Move.REPLACE if in_place else Move.EXCLUSIVE)
+            if in_place:
+                return
+        else:
+            assert isinstance(content, bytes)
+            directory.create(name, content, 0o666, sync=self._durable)
+            self._marks.settle(directory)
+        self._unmark(step, directory, name)
+
+    def _staged_content(self, step: Write, content: Content, permissions: int) -> str:
+        if step.staged is not None:
+            self._staged.append(step.staged)
+            return step.staged
+        assert isinstance(content, bytes)
+        staged = self._new_name()
+        self._work.staging.create(staged, content, permissions, sync=self._durable)
+        return staged
+
+    def _replace_content(
+        self, step: Write, directory: WritableDirectory, name: str, content: Content
+    ) -> None:
+        """Put new bytes in the place of a file's, keeping its owner, mode and attributes (C11)."""
+        origin = self._origins(step.path)
+        staged = self._staged_content(step, content, _PRIVATE_PERMISSIONS)
+        copy_attributes(origin, origin.status(), self._work.staging, staged, self._upper, times=False)
+        change_attributes(self._work.staging, staged, step.change)
+        times = directory.status()
+        self._publish(staged, directory, name, Move.REPLACE if step.like == 0 else Move.EXCLUSIVE)
+        _set_times(directory, times)
+
+    def _link(self, step: Link) -> None:
+        source, source_name = self._place(step.source)
+        directory, name = self._place_to_make(step)
+        if step.over_whiteout and self._marks.in_place:
+            staged = self._new_name()
+            self._work.staging.link(staged, source, source_name)
+            self._publish(staged, directory, name, Move.REPLACE)
+            return
+        directory.link(name, source, source_name)
+        self._marks.settle(directory)
+        self._unmark(step, directory, name)
+
+    # --- removing ----------------------------------------------------------------------------------
+
+    def _remove(self, step: Remove) -> None:
+        directory, name = self._place(step.path)
+        parts = _parts(parent_of(step.path))
+        if not step.in_upper:
+            self._marks.put(directory, parts, name)
+            if self._marks.table is not None and Capability.TIMES in self._capabilities:
+                directory.utime(None)  # as if a name had gone from it
+        elif not self._renames:
+            self._remove_piecemeal(step, directory, parts, name)
+        elif step.kind is not Kind.DIRECTORY:
+            self._remove_leaf(step, directory, parts, name)
+        elif self._marks.table is not None:
+            self._remove_directory_of_table(step, directory, parts, name)
+        else:
+            self._remove_directory(step, directory, parts, name)
+        if step.kind is Kind.DIRECTORY:
+            self._forget(step.path)
+
+    def _remove_leaf(self, step: Remove, directory: WritableDirectory, parts: Parts, name: str) -> None:
+        if step.whiteout and self._marks.in_place:
+            self._publish(self._staged_whiteout(), directory, name, Move.REPLACE)
+            return
+        if step.whiteout:
+            self._marks.put(directory, parts, name)
+        try:
+            directory.unlink(name)
+        except BaseException:
+            if step.whiteout:
+                with suppress(OSError):
+                    self._marks.drop(directory, parts, name)
+            raise
+        self._marks.settle(directory)
+
+    def _staged_whiteout(self) -> str:
+        staged = self._new_name()
+        self._marks.make_device(self._work.staging, staged)
+        return staged
+
+    def _remove_directory(self, step: Remove, directory: WritableDirectory, parts: Parts, name: str) -> None:
+        """Take a directory away in one step; what was in it is cleared out of sight."""
+        if not step.whiteout:
+            self._set_aside(directory, name)
+        elif self._marks.in_place:
+            self._publish(self._staged_whiteout(), directory, name, Move.EXCHANGE)
+        else:
+            self._turn_into_whiteout(directory, name, self._marks.name_of_whiteout(parts, name))
+
+    def _turn_into_whiteout(self, directory: WritableDirectory, name: str, marker: str) -> None:
+        """
+        Rename a directory to the name of its own whiteout: only a marker's name counts, so this one step hides
+        what it held and what lies below. Then the plain empty file that others expect takes its place.
+        """
+        staged = self._new_name()
+        self._work.staging.create(staged, b"", 0o644)
+        try:
+            directory.rename(name, directory, marker, Move.EXCLUSIVE)
+        except FileExistsError:  # it has its whiteout beside it, so nothing shows through
+            self._set_aside(directory, name)
+            return
+        self._publish(staged, directory, marker, Move.EXCHANGE)
+
+    def _set_aside(self, directory: WritableDirectory, name: str) -> None:
+        directory.rename(name, self._work.staging, self._new_name(), Move.EXCLUSIVE)
+        self._marks.settle(directory)
+
+    def _remove_directory_of_table(
+        self, step: Remove, directory: WritableDirectory, parts: Parts, name: str
+    ) -> None:
+        record = self._marks.record(parts, name)
+        if not step.whiteout:
+            self._set_aside(directory, name)
+            self._marks.append(record.forget)
+            return
+        self._marks.append(record.remove)
+        try:
+            self._set_aside(directory, name)
+        except BaseException:
+            with suppress(OSError):
+                self._marks.append(record.restore)
+            raise
+        self._marks.append(record.removed_hidden)
+
+    def _remove_piecemeal(self, step: Remove, directory: WritableDirectory, parts: Parts, name: str) -> None:
+        """Remove where nothing can be renamed: hidden first, then object by object."""
+        if self._marks.table is not None and step.kind is Kind.DIRECTORY:
+            record = self._marks.record(parts, name)
+            self._marks.append(record.remove)
+            delete(directory, name)
+            self._marks.append(record.removed_hidden if step.whiteout else record.removed)
+            return
+        if step.whiteout:
+            self._marks.put(directory, parts, name)
+        delete(directory, name)
+
+    def clear_removed(self, path: str) -> None:
+        """Finish a removal that a crash interrupted (`MarkerRecord.remove`)."""
+        record = self._marks.record(_parts(parent_of(path)), name_of(path))
+        with suppress(FileNotFoundError, NotADirectoryError):
+            delete(*self._place(path))
+        self._marks.append(record.removed_hidden)
+
+    def _forget(self, path: str) -> None:
+        for known in tuple(self._directories):
+            if known == path or known.startswith(path + "/"):
+                del self._directories[known]
+
+    # --- renaming ----------------------------------------------------------------------------------
+
+    def _rename(self, step: Rename) -> None:
+        source, name = self._place(step.path)
+        target, target_name = self._place(step.target)
+        moved = step.kind is Kind.DIRECTORY
+        if step.opaque and self._marks.table is None:
+            # It has nothing to merge with where it is, so this changes nothing yet.
+            self._keeping_times(
+                source.child(name), lambda here: self._marks.set_opaque(here, _parts(step.path))
+            )
+        if step.redirect is not None:
+            marker = self._marks.format.redirection(step.redirect)
+            assert marker is not None
+            self._redirect(source.child(name), marker, step)
+        if step.over_directory:
+            self._empty(target, step.target)
+        if self._marks.in_place:
+            self._rename_device(step, source, name, target, target_name)
+        else:
+            self._rename_marked(step, source, name, target, target_name)
+        self._marks.settle(source)
+        self._marks.settle(target)
+        if moved:
+            self._directories.clear()
+
+    def _keeping_times(self, directory: WritableDirectory, act: Callable[[WritableDirectory], None]) -> None:
+        times = directory.status()
+        act(directory)
+        _set_times(directory, times)
+
+    def _redirect(self, directory: WritableDirectory, marker: MarkerAttribute, step: Rename) -> None:
+        """Say where the lowers' part of a directory stays; it is there already, so this changes nothing yet."""
+        try:
+            directory.setxattr(None, marker.attribute, marker.value)
+        except OSError as error:
+            # As the kernel: a redirect that doesn't fit leaves it to the caller to copy (`ovl_set_redirect`).
+            if error.errno not in (errno.ENOSPC, errno.E2BIG, errno.ERANGE):
+                raise
+            raise oserror(errno.EXDEV, step.path, step.target) from error
+
+    def _rename_marked(
+        self,
+        step: Rename,
+        source: WritableDirectory,
+        name: str,
+        target: WritableDirectory,
+        target_name: str,
+    ) -> None:
+        """Mark, move, unmark; the move alone is what anyone sees (L6)."""
+        above, target_above = _parts(parent_of(step.path)), _parts(parent_of(step.target))
+        if step.whiteout:
+            self._marks.put(source, above, name)
+        if step.opaque and self._marks.table is not None:
+            self._marks.set_opaque(source, _parts(step.target))
+        try:
+            source.rename(name, target, target_name, Move.REPLACE)
+        except BaseException:
+            if step.whiteout:
+                with suppress(OSError):
+                    self._marks.drop(source, above, name)
+            raise
+        if self._marks.table is not None and step.kind is Kind.DIRECTORY:
+            self._marks.append(self._marks.record(above, name).forget)
+        if step.over_whiteout or step.over_directory:
+            try:
+                self._marks.drop(target, target_above, target_name)
+            except BaseException:
+                self._rename_back(step, source, name, target, target_name)
+                raise
+
+    def _rename_back(
+        self,
+        step: Rename,
+        source: WritableDirectory,
+        name: str,
+        target: WritableDirectory,
+        target_name: str,
+    ) -> None:
+        """Undo a move whose end failed, as far as that goes; a whiteout left beside what it names hides nothing."""
+        with suppress(OSError):
+            target.rename(target_name, source, name, Move.EXCLUSIVE)
+            if step.whiteout:
+                self._marks.drop(source, _parts(parent_of(step.path)), name)
+            if step.over_directory:
+                target.mkdir(target_name)
+
+    def _rename_device(
+        self,
+        step: Rename,
+        source: WritableDirectory,
+        name: str,
+        target: WritableDirectory,
+        target_name: str,
+    ) -> None:
+        """Move, with the whiteouts in the places of names."""
+        if step.kind is Kind.DIRECTORY and step.over_whiteout:
+            # rename(2) puts no directory over a device; the device comes to lie where the directory was.
+            source.rename(name, target, target_name, Move.EXCHANGE)
+            if not step.whiteout:
+                source.unlink(name)
+            return
+        if not step.whiteout:
+            source.rename(name, target, target_name, Move.REPLACE)
+            return
+        try:
+            source.rename(name, target, target_name, Move.WHITEOUT)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            # Not in one step here: both names show in between, never neither (E5).
+            source.rename(name, target, target_name, Move.REPLACE)
+            self._marks.put(source, _parts(parent_of(step.path)), name)
+
+    def _empty(self, target: WritableDirectory, path: str) -> None:
+        """Clear a directory that shows nothing of its markers, so that a rename can take its place."""
+        name = name_of(path)
+        here = target.child(name)
+        if self._marks.beside:
+            # With its own whiteout beside it, it merges with nothing, and what is in it means nothing.
+            self._marks.put(target, _parts(parent_of(path)), name)
+        elif self._marks.table is None:
+            self._marks.set_opaque(here, _parts(path))
+        else:
+            self._marks.append(self._marks.record(_parts(parent_of(path)), name).put)
+        for marker in here.scan(_TAGS):
+            delete(here, marker)
+
+    # --- metadata, copies --------------------------------------------------------------------------
+
+    def _set_attributes(self, step: SetAttributes) -> None:
+        if step.path == "/":
+            change_attributes(self.directory("/"), None, step.change)
+            return
+        directory, name = self._place(step.path)
+        change_attributes(directory, name, step.change)
+
+    def _duplicate(self, step: Duplicate) -> None:
+        """Copy a file, or a tree top down, to a new name, as the union shows it."""
+        pending = [(step.path, step.target, step.kind, step.over_whiteout)]
+        while pending:
+            source, target, kind, over_whiteout = pending.pop()
+            directory, name = self._place(target)
+            origin = self._origins(source)
+            self._put_copy(kind, origin, directory, name)
+            if kind is Kind.DIRECTORY:
+                if over_whiteout:
+                    self._marks.set_opaque(directory.child(name), _parts(target))
+                pending += [
+                    (f"{source}/{inner}", f"{target}/{inner}", Kind(code & KIND_MASK), False)
+                    for inner, code in self._listing(source).items()
+                ]
+            if over_whiteout:
+                self._marks.drop(directory, _parts(parent_of(target)), name)
+
+
+def _set_times(directory: WritableDirectory, status: Stat) -> None:
+    """
+    Give a directory the times that it had: what was put into it shows no change (C2).
+
+    The change itself is done; as in the kernel, this is best effort (`ovl_do_copy_up`).
+    """
+    with suppress(OSError):
+        directory.utime(None, (status.st_atime_ns, status.st_mtime_ns))
+
+
+def _parts(path: str) -> Parts:
+    return tuple(path.split("/")[1:]) if path not in ("", "/") else ()

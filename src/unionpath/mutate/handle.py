@@ -1,0 +1,144 @@
+"""
+A file of a lower, open for reading and writing, that is copied up when the first byte is written.
+
+Until then it reads the lower's file; opening for writing and writing nothing changes nothing (C1, better than the
+kernel). Asking for the descriptor copies up, since whoever has it may write through it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from io import RawIOBase
+from typing import TYPE_CHECKING
+
+from unionpath.model.typed import override
+from unionpath.model.writable import RawMode
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_SHOWN_MODES = {"wb+": "rb+"}
+
+
+class DeferredFile(RawIOBase):
+    """A raw file in one of the modes that keep what is there: `ab`, `ab+`, `rb+`."""
+
+    def __init__(
+        self, source: RawIOBase, mode: RawMode, promote: Callable[[DeferredFile], RawIOBase]
+    ) -> None:
+        self._raw = source
+        self._mode = mode
+        self._promote = promote
+        self._promoted = False
+        self.orphaned = False
+        """The name it was opened by has been given to something else since, or removed."""
+        self.name: str | int = ""
+        if mode.startswith("a"):
+            source.seek(0, io.SEEK_END)
+
+    @property
+    def mode(self) -> str:
+        """As of a file that `io.open` gives."""
+        return _SHOWN_MODES.get(self._mode, self._mode)
+
+    @property
+    def source(self) -> RawIOBase:
+        """The lower's file; after the copy-up the upper's."""
+        return self._raw
+
+    def _writing(self) -> RawIOBase:
+        """Give the upper's file, at the same position."""
+        self._check_open()
+        if not self._promoted:
+            position = self._raw.tell()
+            upper = self._promote(self)
+            upper.seek(position)
+            lower, self._raw, self._promoted = self._raw, upper, True
+            lower.close()
+        return self._raw
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+    @override
+    def readable(self) -> bool:
+        self._check_open()
+        return "+" in self._mode
+
+    @override
+    def writable(self) -> bool:
+        self._check_open()
+        return True
+
+    @override
+    def seekable(self) -> bool:
+        self._check_open()
+        return True
+
+    @override
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        self._check_open()
+        if "+" not in self._mode:
+            raise io.UnsupportedOperation("File not open for reading")
+        view = memoryview(buffer).cast("B")
+        data = self._raw.read(len(view))
+        if data is None:
+            return None
+        view[: len(data)] = data
+        return len(data)
+
+    @override
+    def readall(self) -> bytes:
+        self._check_open()
+        if "+" not in self._mode:
+            raise io.UnsupportedOperation("File not open for reading")
+        return self._raw.readall() or b""
+
+    @override
+    def write(self, data: ReadableBuffer) -> int | None:
+        self._check_open()
+        if memoryview(data).nbytes == 0:
+            return 0
+        return self._writing().write(data)
+
+    @override
+    def truncate(self, size: int | None = None) -> int:
+        return self._writing().truncate(self.tell() if size is None else size)
+
+    @override
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._check_open()
+        return self._raw.seek(offset, whence)
+
+    @override
+    def tell(self) -> int:
+        self._check_open()
+        return self._raw.tell()
+
+    @override
+    def fileno(self) -> int:
+        return self._writing().fileno()
+
+    @override
+    def isatty(self) -> bool:
+        self._check_open()
+        return False
+
+    @override
+    def flush(self) -> None:
+        if not self.closed:
+            self._raw.flush()
+
+    @override
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                super().close()
+            finally:
+                self._raw.close()
+
+    @override
+    def __repr__(self) -> str:
+        return f"<unionpath file name={self.name!r} mode={self.mode!r}>"

@@ -1,0 +1,400 @@
+"""
+The work area of an upper: its lock, the staging directories of its writers, and what the dead left.
+
+One directory, hidden from the union: `.wh..wh.unionpath` in the upper, the same beside a table, or, where the
+format has no private names (`overlayfs`), a directory next to the upper or the one named by `workdir=`:
+
+    lowers              what the upper was first written over (E3)
+    stage/<id>/         what one living writer has in work; it holds a lock on it
+    stage/<id>/volatile that writer syncs nothing (E7)
+    copying/<n>         locks for the copy-up of large files
+
+A writer that dies loses its locks; whoever opens the upper next finds its directory unlocked, and clears it (E5).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat as _stat
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, cast
+from zlib import crc32
+
+from unionpath.model.entry import Kind
+from unionpath.model.errors import is_absence, oserror
+from unionpath.model.layer import LayerView
+from unionpath.model.store import Capability, Directory
+from unionpath.model.whiteout import MarkerDevice
+from unionpath.model.writable import Lock, WritableDirectory, WritableStore
+
+PRIVATE: Final = ".wh..wh.unionpath"
+_STAGE: Final = "stage"
+_LOWERS: Final = "lowers"
+_VOLATILE: Final = "volatile"
+_COPYING: Final = "copying"
+_COPY_LOCKS: Final = 64
+_TAGS: Final = tuple(range(7))
+_DIRECTORY: Final = int(Kind.DIRECTORY)
+
+
+class _Session:
+    """One writer's staging directory, while it lives; apart from the area, so that a finalizer can end it."""
+
+    def __init__(self, stage: WritableDirectory, name: str, directory: WritableDirectory, lock: Lock) -> None:
+        self.stage = stage
+        self.name = name
+        self.directory = directory
+        self.lock = lock
+        self.process = os.getpid()
+        self.count = 0
+
+    def end(self) -> None:
+        """Take the directory away; a child of a fork leaves its parent's alone."""
+        try:
+            if self.process == os.getpid():
+                with suppress(OSError):  # the next open clears what is left
+                    delete(self.stage, self.name)
+        finally:
+            self.lock.close()
+
+
+class WorkArea:
+    """The work area of one upper, as one stack uses it."""
+
+    def __init__(
+        self, upper: LayerView, workdir: WritableStore | None, lowers: Sequence[str], *, volatile: bool
+    ) -> None:
+        self._upper = upper
+        self._store = cast("WritableStore", upper.store)
+        self._workdir = workdir
+        self._lowers = "".join(f"{lower}\n" for lower in lowers).encode("utf-8", "surrogateescape")
+        self._volatile = volatile
+        self._stages = Capability.RENAMES in self._store.capabilities
+        self._area: WritableDirectory | None = None
+        self._lock: Lock | None = None
+        self._session: _Session | None = None
+        self._ending: Callable[[], object] = _nothing
+        self._mutex = threading.RLock()
+        self._depth = 0
+        self._prepare: list[Callable[[], None]] = []
+        _AREAS.add(self)
+
+    def before_writing(self, prepare: Callable[[], None]) -> None:
+        """Have something done under the lock when this writer begins."""
+        self._prepare.append(prepare)
+
+    # --- the lock ----------------------------------------------------------------------------------
+
+    def __enter__(self) -> None:
+        """
+        Become the one writer of the upper, in this process and others; reentrant.
+
+        Raises:
+            OSError (ESTALE): the upper isn't where it was (E9). Others: the area can't be made.
+        """
+        self._mutex.acquire()
+        try:
+            if self._depth == 0:
+                self._begin()
+            self._depth += 1
+        except BaseException:
+            self._mutex.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        try:
+            if self._depth == 0 and self._lock is not None:
+                self._lock.release()
+        finally:
+            self._mutex.release()
+
+    def _begin(self) -> None:
+        self._store.confirm()
+        lock = self._lock or self._open()
+        lock.acquire()
+        try:
+            if self._stages and (self._session is None or self._session.directory.status().st_nlink == 0):
+                self._start()
+        except BaseException:
+            lock.release()
+            raise
+
+    def _open(self) -> Lock:
+        """Make the area if it isn't there, and its lock."""
+        home, name = self._place(make=True)
+        try:
+            self._area = home.child(name)
+        except FileNotFoundError:
+            above = home.status()
+            with suppress(FileExistsError):
+                # As open to others as the upper itself is; what is staged is the writer's alone.
+                home.mkdir(name, _stat.S_IMODE(above.st_mode) | 0o700)
+                if Capability.TIMES in self._store.capabilities:  # nothing that shows has changed
+                    home.utime(None, (above.st_atime_ns, above.st_mtime_ns))
+            self._area = home.child(name)
+        if self._area.status().st_dev != self._store.home().status().st_dev:
+            raise oserror(
+                errno.EXDEV, self._area.place(), hint="a workdir has to be on the file system of its upper"
+            )
+        self._lock = home.lock(name)
+        self._session = None
+        if not self._stages:
+            self._remember_lowers()
+        return self._lock
+
+    def _start(self) -> None:
+        """Begin a session, under the lock."""
+        self._end_session()
+        if self._area is None or self._area.status().st_nlink == 0:
+            # Someone cleared the upper under our hands: begin anew.
+            assert self._lock is not None
+            self._lock.release()
+            self._lock.close()
+            self._open().acquire()
+        assert self._area is not None
+        self.recover_here()
+        self._remember_lowers()
+        stage = _entered(self._area, _STAGE)
+        name = secrets.token_hex(8)
+        directory = stage.mkdir(name, 0o700)
+        lock = stage.lock(name)
+        lock.acquire()
+        if self._volatile:
+            directory.create(_VOLATILE)
+        self._session = _Session(stage, name, directory, lock)
+        self._ending = weakref.finalize(self, self._session.end)
+
+    def _place(self, *, make: bool) -> tuple[WritableDirectory, str]:
+        """Say in which directory the area is, and under which name."""
+        if self._workdir is not None:
+            return self._workdir.root(), "unionpath"
+        table = self._upper.format.table()
+        if table is not None:
+            return cast("WritableDirectory", table.home), table.directory
+        if not isinstance(self._upper.format.whiteout(self._store.home().parts, "name"), MarkerDevice):
+            return self._store.home(), PRIVATE
+        name = f".{os.path.basename(self._store.real_path or 'upper')}.unionpath"
+        beside = self._store.neighbour(name, make=make)
+        if beside is None and make:
+            raise oserror(
+                errno.EXDEV,
+                self._store.place,
+                hint="an overlayfs upper needs a directory beside it; name one with Layer(…, workdir=…)",
+            )
+        if beside is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return beside.root(), "unionpath"
+
+    # --- staging -----------------------------------------------------------------------------------
+
+    @property
+    def staging(self) -> WritableDirectory:
+        """The directory for work in progress; names in it are the writer's own."""
+        assert self._session is not None
+        return self._session.directory
+
+    def new_name(self) -> str:
+        """Give a name that the staging directory doesn't have."""
+        assert self._session is not None
+        self._session.count += 1
+        return f"{self._session.count:x}"
+
+    @contextmanager
+    def copying(self, path: str) -> Iterator[None]:
+        """Be the one who copies up `path`, without keeping other writers waiting (C9)."""
+        with self:
+            assert self._area is not None
+            locks = _entered(self._area, _COPYING)
+            name = f"{crc32(os.fsencode(path)) % _COPY_LOCKS:02x}"
+            with suppress(FileExistsError):
+                locks.create(name)
+            lock = locks.lock(name)
+        lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+            lock.close()
+
+    # --- what others left --------------------------------------------------------------------------
+
+    def check(self, *, adopt: bool) -> None:
+        """
+        See whether the upper may be written over these lowers, and clear what dead writers left.
+
+        Raises:
+            ValueError: it was written over others (E3), or a volatile writer died (E7); not if `adopt`.
+        """
+        try:
+            home, name = self._place(make=False)
+            area = home.child(name)
+        except OSError as error:
+            if is_absence(error):
+                return
+            raise
+        self._check_lowers(area, adopt=adopt)
+        lock = home.lock(name)
+        try:
+            lock.acquire()
+            try:
+                self._clear_dead(area, adopt=adopt)
+            finally:
+                lock.release()
+        except OSError as error:
+            # Whoever may not write here clears nothing; a first change will say so.
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+        finally:
+            lock.close()
+
+    def recover(self) -> None:
+        """Clear what dead writers left, accepting that a volatile one may have lost something."""
+        with self:
+            self.recover_here()
+
+    def recover_here(self) -> None:
+        """Do as `recover`, under the lock."""
+        assert self._area is not None
+        self._clear_dead(self._area, adopt=True)
+        for prepare in self._prepare:
+            prepare()
+
+    def _clear_dead(self, area: WritableDirectory, *, adopt: bool) -> None:
+        try:
+            stage = area.child(_STAGE)
+        except FileNotFoundError:
+            return
+        for name in stage.scan(_TAGS):
+            with suppress(FileNotFoundError):  # ended just now
+                lock = stage.lock(name)
+                try:
+                    if lock.acquire(wait=False):
+                        if not adopt and _VOLATILE in stage.child(name).scan(_TAGS):
+                            raise ValueError(
+                                f"{self._upper.name}: a writer with durability='volatile' ended without closing its"
+                                " stack, so what it wrote may be incomplete; accept that with"
+                                " LayerStack(…, adopt=True), or begin with an empty upper"
+                            )
+                        delete(stage, name)
+                finally:
+                    lock.close()
+
+    def _check_lowers(self, area: Directory, *, adopt: bool) -> None:
+        try:
+            known = area.read(_LOWERS)
+        except FileNotFoundError:
+            return
+        if known == self._lowers or adopt or self._is_empty():
+            return
+        raise ValueError(
+            f"{self._upper.name} was written over other lowers, so its whiteouts may mean something else now:\n"
+            f"then {known.decode('utf-8', 'replace').split()}\nnow  {self._lowers.decode('utf-8', 'replace').split()}\n"
+            "take an upper of its own, or accept it with LayerStack(…, adopt=True)"
+        )
+
+    def _is_empty(self) -> bool:
+        return set(self._store.home().scan(_TAGS)) <= {PRIVATE}
+
+    def _remember_lowers(self) -> None:
+        assert self._area is not None
+        area = self._area
+        try:
+            if area.read(_LOWERS) == self._lowers:
+                return
+            area.unlink(_LOWERS)
+        except FileNotFoundError:
+            pass
+        area.create(_LOWERS, self._lowers)
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the session; the next change begins a new one."""
+        with self._mutex:
+            self._end_session()
+            if self._lock is not None and self._depth == 0:
+                self._lock.close()
+                self._lock = None
+
+    def _end_session(self) -> None:
+        ending, self._ending = self._ending, _nothing
+        ending()
+        self._session = None
+
+    def leave(self) -> None:
+        """Be in the child of a fork: what was open is the parent's, and what was locked nobody's here."""
+        self._mutex = threading.RLock()
+        self._depth = 0
+        self._end_session()
+        if self._lock is not None:
+            self._lock.close()
+        self._lock = None
+
+
+def delete(directory: WritableDirectory, name: str) -> None:
+    """Delete an object with all below it; nothing there is fine. Follows no link."""
+    try:
+        directory.unlink(name)
+        return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.EPERM):
+            raise
+    pending: list[tuple[WritableDirectory, str, WritableDirectory | None]] = [(directory, name, None)]
+    while pending:
+        above, name, here = pending.pop()
+        if here is not None:
+            with suppress(FileNotFoundError):
+                above.rmdir(name)
+            continue
+        here = _entered_to_clear(above, name)
+        if here is None:
+            continue
+        pending.append((above, name, here))
+        for inner, kind in here.scan(_TAGS).items():
+            if kind == _DIRECTORY:
+                pending.append((here, inner, None))
+            else:
+                with suppress(FileNotFoundError):
+                    here.unlink(inner)
+
+
+def _entered_to_clear(above: WritableDirectory, name: str) -> WritableDirectory | None:
+    try:
+        here = above.child(name)
+        if here.status().st_mode & 0o700 != 0o700:
+            above.chmod(name, 0o700)
+            here = above.child(name)
+    except FileNotFoundError:
+        return None
+    return here
+
+
+def _entered(directory: WritableDirectory, name: str) -> WritableDirectory:
+    """Enter a directory, made if it isn't there."""
+    with suppress(FileExistsError):
+        directory.mkdir(name, _stat.S_IMODE(directory.status().st_mode) | 0o700)
+    return directory.child(name)
+
+
+def _nothing() -> None:
+    """Stand in for the end of a session that never began."""
+
+
+_AREAS: weakref.WeakSet[WorkArea] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for area in tuple(_AREAS):
+        area.leave()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
