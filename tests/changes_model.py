@@ -426,7 +426,7 @@ def _empty(folder: Inode) -> None:
 
 def _status(inode: Inode) -> Status:
     nlink, size = (0, 0) if inode.kind == "dir" else (inode.nlink, len(inode.data))
-    return inode.kind, inode.mode, inode.uid, inode.gid, inode.mtime, nlink, size
+    return Status(inode.kind, inode.mode, inode.uid, inode.gid, inode.mtime, nlink, size)
 
 
 def _rows(path: str, inode: Inode) -> Iterator[Seen]:

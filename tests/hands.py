@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from programs import HELD, Seen, Xattrs, shown_target, shown_time
 from views import KINDS
@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Actions: TypeAlias = Sequence[tuple[object, ...]]
-Status: TypeAlias = tuple[str, int, int, int, int | None, int, int]
-"""Kind, permissions, uid, gid, modification time, number of links, size; the last two not of directories."""
+
+
+class Status(NamedTuple):
+    """What must agree of a stat value; number of links and size are 0 for directories."""
+
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    mtime: int | None
+    nlink: int
+    size: int
 
 
 class Openable(Protocol):
@@ -350,7 +360,7 @@ def status_of(status: os.stat_result) -> Status:
     """Give what must agree of a stat value."""
     kind, mode = KINDS[stat.S_IFMT(status.st_mode)], stat.S_IMODE(status.st_mode)
     nlink, size = (0, 0) if kind == "dir" else (status.st_nlink, status.st_size)
-    return kind, mode, status.st_uid, status.st_gid, shown_time(status.st_mtime_ns), nlink, size
+    return Status(kind, mode, status.st_uid, status.st_gid, shown_time(status.st_mtime_ns), nlink, size)
 
 
 def row(path: str, status: os.stat_result, content: Callable[[], bytes], xattrs: Xattrs) -> Seen:

@@ -58,7 +58,7 @@ class Dress(NamedTuple):
 
 def dress_of(number: int, parts: Parts) -> Dress:
     """Give owner, time and attributes of the object at one place of one layer."""
-    chance = zlib.crc32(f"{number}/{'/'.join(parts)}".encode())
+    chance = zlib.crc32(os.fsencode(f"{number}/{'/'.join(parts)}"))
     owner, group = ((0, 0), (0, 0), (1000, 100), (0, 7))[chance % 4]
     mtime = 100_000_000_000_000_000 + chance * 199_999_999
     xattrs = ((XATTRS[chance % 3], b"%d" % chance),) if chance % 5 == 0 else ()
@@ -110,6 +110,17 @@ def without_ghosts(layers: Sequence[Dir], *, lowers: bool = False) -> list[Dir]:
     return [_without_ghosts(union, number, tree) for number, tree in enumerate(layers[:checked])] + [
         *layers[checked:]
     ]
+
+
+def without_whiteouts(layers: Sequence[Dir]) -> list[Dir]:
+    """Leave out all whiteouts; those that are files with an attribute the kernel lists here and there."""
+    kept = []
+    for tree in layers:
+        for parts, node in list(trees.every(tree)):
+            if isinstance(node, Whiteout):
+                tree = trees.put(tree, parts, None)
+        kept.append(tree)
+    return kept
 
 
 def _without_ghosts(union: oracle.Union, number: int, tree: Dir) -> Dir:

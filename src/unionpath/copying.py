@@ -120,7 +120,8 @@ def copy_into_union(
     preserve_metadata: bool,
 ) -> None:
     """
-    Copy a file, a link or a whole tree of any readable kind to a path of a union, as `pathlib.Path.copy` does.
+    Copy a file, a link or a whole tree of any readable kind to a path of a union, as `pathlib.Path.copy`
+    does.
 
     A file that is there is overwritten, a directory isn't. Metadata are permission bits, times and `user.`
     attributes, as far as the source has such; a directory gets its own when all that it holds is written.

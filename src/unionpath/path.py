@@ -45,8 +45,8 @@ from upath.types import ReadablePath, WritablePath
 from unionpath import globbing
 from unionpath.copying import copy_into_union, copy_to_host
 from unionpath.fileio import decode, encode, parse_arguments, wrap
-from unionpath.model.entry import KIND_MASK, Kind, Stat
 from unionpath.model.change import Attributes
+from unionpath.model.entry import KIND_MASK, Kind, Stat
 from unionpath.model.errors import UnsupportedOperation, oserror
 from unionpath.model.text import (
     before_children,
@@ -1007,7 +1007,8 @@ class UnionPath(ReadablePath, WritablePath):
             self._refuse(refuse_open, "w" if exist_ok else "x")
         if exist_ok:
             try:
-                return engine.change(self._text, Attributes(now=True))
+                engine.change(self._text, Attributes(now=True))
+                return
             except FileNotFoundError:
                 pass
         engine.open(self._text, "ab" if exist_ok else "xb", mode).close()
@@ -1025,7 +1026,8 @@ class UnionPath(ReadablePath, WritablePath):
         Create a directory; with `parents` those above it that are missing, too, with `parent_mode`.
 
         Raises:
-            FileExistsError (EEXIST): the name shows something (D6). FileNotFoundError (ENOENT): a parent is missing.
+            FileExistsError (EEXIST): the name shows something (D6). FileNotFoundError (ENOENT): a parent is
+                missing.
         """
         _check_type("mode", mode, int)
         if parent_mode is not None:
@@ -1129,7 +1131,8 @@ class UnionPath(ReadablePath, WritablePath):
         follow_symlinks: bool = True,
     ) -> None:
         """
-        Set access and modification time, as `os.utime`: in seconds, or in nanoseconds since the epoch; else to now.
+        Set access and modification time, as `os.utime`: in seconds, or in nanoseconds since the epoch; else
+        to now.
 
         Raises:
             ValueError: both are given. OSError: ENOENT.
@@ -1214,8 +1217,9 @@ class UnionPath(ReadablePath, WritablePath):
         Rename within the stack, replacing a file or an empty directory; give the new path (R1-R6).
 
         Raises:
-            OSError: EXDEV for a path of another stack or kind, which `move` reaches (R5), or for a directory of a
-                lower if the stack says `rename_dir="exdev"`; EISDIR, ENOTDIR, ENOTEMPTY, EINVAL, ENOENT, EBUSY.
+            OSError: EXDEV for a path of another stack or kind, which `move` reaches (R5), or for a directory
+                of a lower if the stack says `rename_dir="exdev"`; EISDIR, ENOTDIR, ENOTEMPTY, EINVAL, ENOENT,
+                EBUSY.
         """
         if _is_elsewhere(target) or (isinstance(target, UnionPath) and not self._comparable(target)):
             raise oserror(errno.EXDEV, self._text, str(target), hint="rename stays in one stack; use move()")
@@ -1314,7 +1318,9 @@ class UnionPath(ReadablePath, WritablePath):
     def write_text(
         self, data: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
     ) -> int:
-        """Write the whole file as text; raises as `write_bytes`, and UnicodeEncodeError before anything changes."""
+        """
+        Write the whole file as text; raises as `write_bytes`, and UnicodeEncodeError before anything changes.
+        """
         _check_type("data", data, str)
         encoded = encode(data, io.text_encoding(encoding), errors, newline)
         engine = self._stack.writer
@@ -1330,7 +1336,9 @@ class UnionPath(ReadablePath, WritablePath):
         follow_symlinks: bool = True,
         preserve_metadata: bool = False,
     ) -> None:
-        """Copy any readable file or tree to here (pathlib's hook for `copy`); each file is whole or not there."""
+        """
+        Copy any readable file or tree to here (pathlib's hook for `copy`); each file is whole or not there.
+        """
         engine = self._stack.writer
         if engine is None:
             if (

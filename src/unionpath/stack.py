@@ -226,7 +226,8 @@ class LayerStack:
             durability "volatile" died over it (E7).
 
     Raises:
-        TypeError, ValueError: an argument is of no use; a tree is given twice, or lies inside another (E3); the
+        TypeError, ValueError: an argument is of no use; a tree is given twice, or lies inside another (E3);
+            the
             upper was written over other lowers, or a volatile writer died over it.
         UnsupportedOperation: the upper can't be written to.
         FileNotFoundError, NotADirectoryError: a layer isn't a directory (E3).
@@ -452,7 +453,9 @@ class LayerStack:
         return self.resolver.info()
 
     def close(self) -> None:
-        """Let go of what is remembered, watched and held open, and end writing; the stack can be used again."""
+        """
+        Let go of what is remembered, watched and held open, and end writing; the stack can be used again.
+        """
         if self._engine is not None:
             self._engine.close()
         self.resolver.refresh()

@@ -125,5 +125,6 @@ class TestFilesHeldOpen:
 
 
 def _sequences() -> int:
-    """How many; in the long profile `copy` and `redirect` together are 10 000 for each format."""
-    return max(1, settings().max_examples) if settings().max_examples > 1_000 else 25
+    """How many; in the long profile 10 000 for each format and way to rename."""
+    examples = settings().max_examples
+    return 2 * examples if examples > 1_000 else max(1, examples // 2)

@@ -59,9 +59,22 @@ def same_umask() -> Iterator[None]:
 def test_random_programs(upper: str, rename_dir: RenameDir, seed: int) -> None:
     """Outcome by outcome and tree by tree, also as a fresh stack sees it; the lowers never change."""
     BY_ID[upper].require()
-    for number in range(max(1, settings().max_examples // 20)):
+    for number in range(max(1, settings().max_examples // 10)):
         chance = random.Random(f"{seed}/{upper}/{rename_dir}/{number}")
         setup = random_setup(chance, upper, rename_dir)
+        scene = random_scene(chance, chance.choice(DEPTHS), opaque_roots=setup.opaque_roots[0])
+        failure = report(scene, lambda each, setup=setup: against_model(each, setup))  # type: ignore[misc]  # bound now
+        assert failure is None, f"{setup}\n{failure}"
+
+
+@pytest.mark.rule("N4", "D5", "C3")
+@pytest.mark.parametrize("upper", [upper for upper, rename_dir in MADE if rename_dir == "copy"])
+def test_two_stacks_on_one_upper(upper: str, seed: int) -> None:
+    """What one stack changes the other sees and changes on, operation by operation."""
+    BY_ID[upper].require()
+    for number in range(max(1, settings().max_examples // 20)):
+        chance = random.Random(f"{seed}/{upper}/{number}")
+        setup = random_setup(chance, upper, "copy")._replace(pair=True)
         scene = random_scene(chance, chance.choice(DEPTHS), opaque_roots=setup.opaque_roots[0])
         failure = report(scene, lambda each, setup=setup: against_model(each, setup))  # type: ignore[misc]  # bound now
         assert failure is None, f"{setup}\n{failure}"

@@ -6,10 +6,14 @@ import os
 from collections.abc import Sequence
 from typing import TypeVar
 
+from reliability.world import CORE
+
 T = TypeVar("T")
 
 LONG = os.environ.get("UNIONPATH_LONG", "") not in ("", "0")
 """Whether everything is wanted, as by `UNIONPATH_LONG=1 pytest tests/reliability`."""
+SOME = CORE if LONG else (CORE[0], CORE[3])
+"""The formats on which everything is tried that depends little on them: one by names, and the kernel's."""
 
 
 def sample(everything: Sequence[T], stride: int, start: int = 0) -> list[T]:

@@ -113,7 +113,8 @@ class Call(NamedTuple):
         """Show it with its paths, as far as they can be had while it waits."""
         shown = []
         for argument in self.arguments[:5]:
-            text = _text_at(self.pid, argument) if argument > 0xFFFF else None
+            found = text_at(self.pid, argument) if argument > 0xFFFF else None
+            text = None if found is None else ascii(found[:80])
             if text is None and argument < 4096:
                 with contextlib.suppress(OSError):
                     text = os.path.basename(os.readlink(f"/proc/{self.pid}/fd/{argument}"))
@@ -353,10 +354,11 @@ def _memory(pid: int, address: int, length: int) -> bytes:
         os.close(fd)
 
 
-def _text_at(pid: int, address: int) -> str | None:
-    page = 4096 - address % 4096
-    data = _memory(pid, address, min(256, page)).split(b"\0")[0]
-    return repr(os.fsdecode(data[:80])) if data else None
+def text_at(pid: int, address: int) -> str | None:
+    """Read a path at an address of another process; None if there is none."""
+    data = _memory(pid, address, 256) or _memory(pid, address, min(256, 4096 - address % 4096))
+    text = os.fsdecode(data.split(b"\0")[0])
+    return text or None
 
 
 def _is_dead(pid: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from reliability import crash, syscalls
-from reliability.extent import LONG, numbers, sample
+from reliability.extent import LONG, SOME, numbers, sample
 from reliability.operations import BY_ID, Operation, operations
 from reliability.world import CORE, GROUNDS, World
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(syscalls.missing() is not None, reason=syscalls.
 PAIRS = [
     pytest.param(kind, operation, id=f"{kind}-{operation.id}")
     for turn, kind in enumerate(GROUNDS if LONG else CORE)
-    for operation in sample(operations(kind), 2, turn)
+    for operation in sample(operations(kind), 4, turn)
 ]
 COLD = ("write-lower", "unlink-both", "mkdir-over-whiteout", "rename-dir-merged", "rmtree-merged")
 
@@ -41,7 +41,7 @@ def test_a_kill_leaves_before_or_after(world_of: Worlds, kind: str, operation: O
 
 @pytest.mark.rule("E5")
 @pytest.mark.parametrize("name", COLD)
-@pytest.mark.parametrize("kind", CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_a_kill_while_the_stack_is_made_or_closed(world_of: Worlds, kind: str, name: str) -> None:
     """The work area is made and taken back as safely."""
     prepared = crash.prepare(world_of(kind), BY_ID[name], cold=True)

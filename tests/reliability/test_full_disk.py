@@ -11,7 +11,7 @@ import pytest
 
 from grounds import scratch
 from reliability import crash, workers, world
-from reliability.extent import LONG, sample
+from reliability.extent import LONG, SOME, sample
 from reliability.operations import Operation, operations
 from reliability.world import CORE, World, difference
 
@@ -21,7 +21,7 @@ ROOM = (0, 1, 2, 4, 16)
 """Pages that are left when the operation begins; a small tree takes some for its upper alone."""
 
 
-@pytest.fixture(params=CORE)
+@pytest.fixture(params=SOME)
 def place(request: pytest.FixtureRequest) -> Iterator[tuple[Path, str]]:
     """A scratch directory and a kind of layer."""
     with scratch() as base:
@@ -42,7 +42,7 @@ def _try_all(base: Path, kind: str, scarce: str) -> list[str]:
     built = world.build(base, kind)
     problems: list[str] = []
     turn = CORE.index(kind) + (scarce == "inodes")
-    for number, operation in enumerate(sample(operations(kind), 3, turn)):
+    for number, operation in enumerate(sample(operations(kind), 9, turn * 2)):
         prepared = crash.prepare(built, operation)
         problems += prepared.problems
         for room in ROOM if LONG else ROOM[number % 2 :: 2]:

@@ -117,7 +117,7 @@ def _faults(at: World, operation: Operation, sticky: bool) -> list[str]:
     problems: list[str] = []
     for number in range(1, 100):
         hit, found = crash.fail(
-            at, operation, known, number, errno.EIO, lambda call: call.changes, sticky=sticky
+            at, operation, known, number, errno.ENOSPC, lambda call: call.changes, sticky=sticky
         )
         problems += found
         if not hit:

@@ -20,15 +20,15 @@ import pytest
 from grounds import BY_ID as GROUND
 from grounds import scratch
 from reliability import crash, syscalls, workers, world
-from reliability.extent import LONG, numbers
+from reliability.extent import LONG, SOME, numbers
 from reliability.operations import BY_ID
 from reliability.syscalls import Call, Decision, Kill
-from reliability.world import CORE, Tree, World, difference, raw
+from reliability.world import Tree, World, difference, raw
 
 if TYPE_CHECKING:
     from unionpath import UnionPath
 
-SECONDS = 10.0 if LONG else 1.5
+SECONDS = 10.0 if LONG else 1.0
 SECRET = b"outside of every layer"
 FOLDERS = ("a", "a/b", "a/b/c", "b", "b/c", "c")
 NAMES = ("a", "b", "c", "secret", "new")
@@ -41,7 +41,7 @@ Worlds = Callable[[str], World]
 
 @pytest.mark.rule("L11", "E2")
 @pytest.mark.changes_lowers("another process does")
-@pytest.mark.parametrize("kind", CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_nothing_outside_is_ever_written_or_read(seed: int, kind: str) -> None:
     """Another process swaps directories of the upper for links to the outside while we write."""
     with scratch() as base:
@@ -52,7 +52,7 @@ def test_nothing_outside_is_ever_written_or_read(seed: int, kind: str) -> None:
             done, failed = _write_for_a_while(built, random.Random(seed))
         assert difference(before, raw(outside, times=True)) == []
         assert [] == _holding_the_secret(base / "upper")
-        assert done > 50
+        assert done > 5
         assert failed, "nothing raced: the test proves nothing"
 
 
@@ -201,7 +201,7 @@ def _interrupted(
 @needs_calls
 @pytest.mark.rule("E9", "E2")
 @pytest.mark.parametrize("name", MIDWAY)
-@pytest.mark.parametrize("kind", CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_nothing_lands_in_what_took_the_uppers_place(world_of: Worlds, kind: str, name: str) -> None:
     """An upper that is replaced under an open stack is noticed; nothing lands in what took its place."""
     built = world_of(kind)
@@ -233,7 +233,7 @@ def test_nothing_lands_in_what_took_the_uppers_place(world_of: Worlds, kind: str
 @needs_calls
 @pytest.mark.rule("E9", "C3")
 @pytest.mark.parametrize("name", MIDWAY)
-@pytest.mark.parametrize("kind", CORE[:1] if not LONG else CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_an_upper_that_vanishes_is_an_error(world_of: Worlds, kind: str, name: str) -> None:
     """The tree is removed while an operation runs: it ends, with an OSError or done, and lowers are whole."""
     built = world_of(kind)
@@ -254,7 +254,7 @@ def test_an_upper_that_vanishes_is_an_error(world_of: Worlds, kind: str, name: s
 @pytest.mark.rule("E6", "C3")
 @pytest.mark.changes_lowers("it is taken away and brought back")
 @pytest.mark.parametrize("name", MIDWAY)
-@pytest.mark.parametrize("kind", CORE[:1] if not LONG else CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_a_lower_that_vanishes_leaves_before_or_after(world_of: Worlds, kind: str, name: str) -> None:
     """A lower taken away in mid-operation: an OSError or done; brought back, all is before or after."""
     built = world_of(kind)
@@ -275,7 +275,7 @@ def test_a_lower_that_vanishes_leaves_before_or_after(world_of: Worlds, kind: st
 @needs_calls
 @needs_mounts
 @pytest.mark.rule("E6", "E5")
-@pytest.mark.parametrize("kind", CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_an_upper_that_becomes_read_only(kind: str) -> None:
     """A file system that goes read-only in mid-operation: EROFS or done; writable again, before or after."""
     with scratch() as base:
@@ -295,7 +295,7 @@ def _become_read_only(base: Path, kind: str) -> list[str]:
 
     for name in MIDWAY:
         prepared = crash.prepare(built, BY_ID[name])
-        for number in numbers(prepared.total, 3, prepared.place):
+        for number in numbers(prepared.total, 2, prepared.place):
             ending = _interrupted(built, prepared, number, lock)
             when = f"{name}, {number}: "
             if ending.crash is not None:
@@ -314,7 +314,7 @@ def _become_read_only(base: Path, kind: str) -> list[str]:
 
 @needs_calls
 @pytest.mark.rule("E7", "E3")
-@pytest.mark.parametrize("kind", CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_a_crashed_volatile_upper_is_refused_until_adopted(world_of: Worlds, kind: str) -> None:
     """Of a writer that synced nothing nobody knows what it left behind."""
     from unionpath import LayerStack
@@ -360,7 +360,7 @@ def _kill_after(built: World, prepared: crash.Prepared, number: int) -> None:
 
 
 @pytest.mark.rule("E7")
-@pytest.mark.parametrize("kind", CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_a_closed_volatile_upper_is_taken(world_of: Worlds, kind: str) -> None:
     """Closed in good order it is as any other."""
     built = world_of(kind)
@@ -373,7 +373,7 @@ def test_a_closed_volatile_upper_is_taken(world_of: Worlds, kind: str) -> None:
 
 @pytest.mark.rule("E3")
 @pytest.mark.changes_lowers("one of them is gone in the end")
-@pytest.mark.parametrize("kind", CORE)
+@pytest.mark.parametrize("kind", SOME)
 def test_an_upper_with_other_lowers_is_refused_until_adopted(world_of: Worlds, kind: str) -> None:
     """Whiteouts and opaque directories say something about the lowers that they were made for."""
     from unionpath import LayerStack

@@ -44,10 +44,10 @@ def writing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Builder]
     builder.close()
 
 
-@pytest.fixture
-def writable(ground: Ground, tmp_path: Path) -> Iterator[Builder]:
-    """Build unions to write to on every ground over one lower: for long lists of cases."""
-    builder = Builder(ground, tmp_path)
+@pytest.fixture(params=(*DEEP, "upath-oci", "upath-table"))
+def writable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Builder]:
+    """Build unions to write to over one lower, in every format and on every store: for long lists of cases."""
+    builder = Builder(BY_ID[request.param], tmp_path)
     yield builder
     builder.close()
 

@@ -521,6 +521,56 @@ class TestDurability:
         builder.close()
 
 
+    @pytest.mark.rule("E7", "E3")
+    @pytest.mark.parametrize("kind", ["local-oci", "local-overlayfs", "local-table"])
+    def test_a_volatile_writer_that_died(self, tmp_path: Path, kind: str) -> None:
+        """A crashed volatile upper is recognised and refused until accepted."""
+        from unionpath import LayerStack
+
+        builder = Builder(BY_ID[kind], tmp_path)
+        root = builder.over(LOWER)
+        builder.close()
+        assert builder.stack is not None
+        lowers, upper = builder.stack.lowers, builder.stack.upper
+        if (pid := os.fork()) == 0:
+            LayerStack(lowers, upper=upper, durability="volatile").root.joinpath("f").unlink()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="adopt"):
+                LayerStack(lowers, upper=upper)
+        with LayerStack(lowers, upper=upper, adopt=True) as stack:
+            assert not (stack / "f").exists()
+            (stack / "g").unlink()
+        with LayerStack(lowers, upper=upper) as stack:
+            assert not (stack / "g").exists()
+        assert not (root / "g").exists()
+        builder.close()
+
+    @pytest.mark.rule("E5", "E7")
+    @pytest.mark.parametrize("how", ["open", "recover"])
+    def test_what_a_dead_writer_left(self, tmp_path: Path, how: str) -> None:
+        """The next open cleans the work area, and so does `recover`."""
+        builder = Builder(BY_ID["local-oci"], tmp_path)
+        root = builder.over(LOWER, durability="auto")
+        if (pid := os.fork()) == 0:
+            root.joinpath("f").unlink()
+            stage = next((tmp_path / "0" / raw.WORK / "stage").iterdir())
+            (stage / "leftover").mkdir()
+            (stage / "leftover/file").write_bytes(b"half")
+            os._exit(0)
+        os.waitpid(pid, 0)
+        stage = tmp_path / "0" / raw.WORK / "stage"
+        assert 1 == len([*stage.glob("*/leftover")])
+        if how == "open":
+            root = builder.reopened()
+        elif builder.stack is not None:
+            builder.stack.recover()
+        assert [] == [*stage.glob("*/leftover")]
+        assert ["d", "e", "empty", "g", "gone", "l"] == [child.name for child in root.iterdir()]
+        builder.close()
+
+
 def _made(directory: Path) -> Path:
     directory.mkdir()
     return directory

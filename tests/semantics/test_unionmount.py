@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from grounds import BY_ID
+from grounds import BY_ID, scratch
 from trees import Dir, File, Link, Node, Whiteout, every
 from unions import Builder
 from views import HostView, UnionView
@@ -27,8 +27,18 @@ if TYPE_CHECKING:
 
     AnyPath: TypeAlias = UnionPath | Path
 
-PLACES = ["memory-oci", "memory-table", "memory-overlayfs", "local-oci"]
-"""Where every program runs: one store for each way of marking, and a disk."""
+SETTINGS = [
+    ("memory-oci", "lower"),
+    ("memory-table", "both"),
+    ("memory-overlayfs", "lower"),
+    ("local-oci", "upper"),
+]
+"""Where every program of a matrix runs: each way of marking, each place of the objects, and a disk."""
+PLACES = ["memory-oci", "memory-table", "memory-overlayfs"]
+"""Where the longer programs run, on objects of a lower."""
+matrix = pytest.mark.parametrize(("kind", "where"), SETTINGS)
+places = pytest.mark.parametrize("kind", PLACES)
+cheapest = pytest.mark.parametrize("kind", PLACES[:1])
 FILE = b"abcdefghij"
 OBJECTS: dict[str, Node] = {
     "file": File(FILE),
@@ -57,32 +67,27 @@ class Stage:
         self.whole = whole
 
 
-@pytest.fixture(params=PLACES)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Which union."""
-    chosen: str = request.param
-    return chosen
-
-
 Make: TypeAlias = Callable[[Mapping[str, Node], Mapping[str, Node]], tuple[Stage, Stage]]
 
 
 @pytest.fixture
-def both(kind: str, tmp_path: Path) -> Iterator[Make]:
+def both(kind: str) -> Iterator[Make]:
     """Make a union of a lower and an upper, and a plain directory with what it should show."""
-    builder = Builder(BY_ID[kind], tmp_path)
-    builder.ground.require()
+    with scratch() as place:
+        builder = Builder(BY_ID[kind], place)
+        builder.ground.require()
+        yield lambda lower, upper: _both(builder, place / "plain", lower, upper)
+        builder.close()
 
-    def make(lower: Mapping[str, Node], upper: Mapping[str, Node]) -> tuple[Stage, Stage]:
-        (tmp_path / "plain").mkdir()
-        shown = {name: node for name, node in {**lower, **upper}.items() if not isinstance(node, Whiteout)}
-        _fill(tmp_path / "plain", Dir(shown))
-        root = builder.over(Dir(lower), upper=Dir(upper))
-        union = Stage(root, lambda: _rows(UnionView(root)))
-        return union, Stage(tmp_path / "plain", lambda: _rows(HostView(str(tmp_path / "plain"))))
 
-    yield make
-    builder.close()
+def _both(
+    builder: Builder, plain: Path, lower: Mapping[str, Node], upper: Mapping[str, Node]
+) -> tuple[Stage, Stage]:
+    plain.mkdir()
+    _fill(plain, Dir({name: node for name, node in {**lower, **upper}.items() if not isinstance(node, Whiteout)}))
+    root = builder.over(Dir(lower), upper=Dir(upper))
+    union = Stage(root, lambda: _rows(UnionView(root)))
+    return union, Stage(plain, lambda: _rows(HostView(str(plain))))
 
 
 def _fill(directory: Path, tree: Dir) -> None:
@@ -124,7 +129,7 @@ class TestOpening:
 
     @pytest.mark.rule("C4", "C1", "D2", "D6", "S1", "S2")
     @pytest.mark.parametrize("mode", MODES)
-    @pytest.mark.parametrize("where", ["lower", "upper", "both"])
+    @matrix
     @pytest.mark.parametrize("name", NAMES)
     def test_matrix(self, both: Make, where: str, mode: str, name: str) -> None:
         """What opening gives, and what is there afterwards, is what a plain file system says."""
@@ -133,6 +138,7 @@ class TestOpening:
             assert told(lambda: use(plain.root / name, mode)) == told(lambda: use(union.root / name, mode))
             assert plain.whole() == union.whole()
 
+    @places
     @pytest.mark.rule("C4", "L9", "R6")
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("name", ODD)
@@ -149,6 +155,7 @@ class TestOpening:
             assert answers[0] == answers[1]
             assert plain.whole() == union.whole()
 
+    @places
     @pytest.mark.rule("D5", "C4")
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("was", ["file", "dir", "to-file", "dangling"])
@@ -159,6 +166,7 @@ class TestOpening:
             assert told(lambda: use(plain.root / was, mode)) == told(lambda: use(union.root / was, mode))
             assert plain.whole() == union.whole()
 
+    @cheapest
     @pytest.mark.rule("C4", "C1")
     @pytest.mark.parametrize("first", MODES)
     @pytest.mark.parametrize("second", MODES)
@@ -169,6 +177,7 @@ class TestOpening:
             assert told(lambda: use(plain.root / name, mode)) == told(lambda: use(union.root / name, mode))
         assert plain.whole() == union.whole()
 
+    @places
     @pytest.mark.rule("C4", "C5")
     @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 4095, 4096, 4097, 1 << 20])
     @pytest.mark.parametrize("name", ["file", "void", "to-file", "dir", "dangling", "absent"])
@@ -217,7 +226,7 @@ class TestOtherChanges:
 
     @pytest.mark.rule("D2", "D3", "D6", "C5", "C8", "R1", "R5")
     @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-    @pytest.mark.parametrize("where", ["lower", "upper", "both"])
+    @matrix
     @pytest.mark.parametrize("name", [*NAMES, "to-dir/new", "dangling/new", "loop/new", "sub/absent"])
     def test_matrix(self, both: Make, where: str, change: Callable[[AnyPath], object], name: str) -> None:
         """Once, and once again on what is left."""
@@ -226,6 +235,7 @@ class TestOtherChanges:
             assert told(lambda: change(plain.root / name)) == told(lambda: change(union.root / name))
             assert plain.whole() == union.whole()
 
+    @places
     @pytest.mark.rule("C8", "D6")
     @pytest.mark.parametrize("source", ["file", "to-file", "dangling", "dir", "absent", "file/below", "sub/up"])
     @pytest.mark.parametrize("target", ["new", "void", "dir", "to-file", "dangling", "absent/new", "file/new", "dir/new"])
@@ -253,7 +263,7 @@ class TestRenaming:
     @pytest.mark.rule("R1", "R2", "R3", "R4", "R5")
     @pytest.mark.parametrize("source", SOURCES)
     @pytest.mark.parametrize("target", TARGETS)
-    @pytest.mark.parametrize("where", ["lower", "upper", "both"])
+    @matrix
     def test_matrix(self, both: Make, where: str, source: str, target: str) -> None:
         """Everything onto everything; then once more, and back."""
         union, plain = both(OBJECTS if where != "upper" else {}, OBJECTS if where != "lower" else {})
@@ -262,6 +272,7 @@ class TestRenaming:
             assert answers[0] == answers[1]
             assert plain.whole() == union.whole()
 
+    @places
     @pytest.mark.rule("R1", "R3", "R4", "D4")
     @pytest.mark.parametrize("length", [2, 3, 7])
     @pytest.mark.parametrize("thing", ["file", "dir", "link", "linked"])
@@ -287,6 +298,7 @@ class TestRenaming:
                 (stage.root / "spare").rename(stage.root / f"n{length - 1}")
             assert plain.whole() == union.whole()
 
+    @places
     @pytest.mark.rule("R3", "R4", "D3", "D4", "D7")
     @pytest.mark.parametrize(
         "program",

@@ -54,7 +54,10 @@ class Capability(Flag):
     WATCHABLE = auto()
     """`Directory.watch` may work: changes made elsewhere on this machine are reported."""
     RENAMES = auto()
-    """Any object is moved in one step, replacing or not replacing what has the name (`WritableDirectory.rename`)."""
+    """
+    Any object is moved in one step, replacing or not replacing what has the name
+    (`WritableDirectory.rename`).
+    """
     POSIX = SYMLINKS | HARDLINKS | SPECIALS | MODES | OWNERS | TIMES | RENAMES
     """What every POSIX file system can represent."""
 
@@ -81,7 +84,10 @@ class Listener(Protocol):
         """One name came or went, or may have; None: the directory itself, or all of it."""
 
     def altered(self, name: str | None) -> None:
-        """One name changed its attributes (mode, owner, times, xattrs) and nothing else; None: the directory itself."""
+        """
+        One name changed its attributes (mode, owner, times, xattrs) and nothing else; None: the directory
+        itself.
+        """
 
 
 class Watch(Protocol):
@@ -131,7 +137,8 @@ class Directory(Protocol):
         """
         List the names in it, each with `tags[kind]` for its `Kind`, in the store's own order.
 
-        The caller's tags (seven, one per `Kind`) spare a second pass over large directories.
+        The caller's tags (seven, one per `Kind`) spare a second pass over large directories. An eighth, if given,
+        is for character devices 0:0, which mean something to a format.
         Names `.` and `..` are left out. A name that vanishes meanwhile may be listed or not.
         """
 

@@ -106,7 +106,9 @@ class SideTable(NamedTuple):
     pending: Callable[[], list[Parts]]
     """The places of removals that were begun and not finished (`MarkerRecord.remove`)."""
     compacted: Callable[[], bytes | None]
-    """A whole new file that says the same in much less, or None. To be asked by who keeps other writers out."""
+    """
+    A whole new file that says the same in much less, or None. To be asked by who keeps other writers out.
+    """
 
 
 Whiteout: TypeAlias = MarkerFile | MarkerDevice | MarkerRecord
@@ -136,7 +138,8 @@ class WhiteoutFormat(Protocol):
 
     def own_marks(self, directory: Directory) -> Hashable:
         """
-        Give what attributes of the directory itself say about it, for comparison; None in formats that ask none.
+        Give what attributes of the directory itself say about it, for comparison; None in formats that ask
+        none.
 
         As long as it stays the same, no other change of the directory's attributes changes an answer.
         """

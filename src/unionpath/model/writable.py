@@ -85,7 +85,8 @@ class WritableDirectory(Directory, Protocol):
 
     def open_writable(self, name: str, mode: RawMode, *, truncate: bool = False) -> RawIOBase:
         """
-        Open a regular file that is there, unbuffered, for what `mode` allows; cut it to nothing if `truncate`.
+        Open a regular file that is there, unbuffered, for what `mode` allows; cut it to nothing if
+        `truncate`.
 
         In the modes with `a`, every write MUST go to the end that the file has at that moment. `mode`,
         `readable()` and `writable()` of the result are those that `io.FileIO` shows for `mode`.
@@ -208,7 +209,9 @@ class WritableDirectory(Directory, Protocol):
         """
 
     def sync(self, name: str | None) -> None:
-        """Bring `name` (None: the names in this directory) to the disk, so that a power loss doesn't undo it."""
+        """
+        Bring `name` (None: the names in this directory) to the disk, so that a power loss doesn't undo it.
+        """
 
     def lock(self, name: str) -> Lock:
         """Make a lock on the file or directory `name`, which is there."""
@@ -221,7 +224,9 @@ class WritableStore(Store, Protocol):
         """As `Store.root`."""
 
     def home(self) -> WritableDirectory:
-        """The topmost directory in which names can be made: the root, or what a prefix was put in front of."""
+        """
+        The topmost directory in which names can be made: the root, or what a prefix was put in front of.
+        """
 
     def confirm(self) -> None:
         """
@@ -233,6 +238,7 @@ class WritableStore(Store, Protocol):
 
     def neighbour(self, name: str, *, make: bool = True) -> WritableStore | None:
         """
-        Give a store for a private directory on the same volume but outside the tree, made if need be (`make`);
+        Give a store for a private directory on the same volume but outside the tree, made if need be
+        (`make`);
         `rename` moves objects between the two. None if there is none, or can be none.
         """

@@ -2,11 +2,14 @@
 Plans carried out: the only code that changes an upper.
 
 Whatever takes more than one system call is made in the work area and published by one rename. Where two names
-are concerned, an object and its whiteout, their order makes every instant consistent (L6, E5): mark, then remove;
+are concerned, an object and its whiteout, their order makes every instant consistent (L6, E5): mark, then
+    remove;
 publish, then unmark. `docs/reference/formats.md` shows the moments in between.
 
-A step that fails has changed nothing; the directories that earlier steps of the plan copied up are taken away
-again if nobody has put anything into them (E6).
+A step that fails has changed nothing, and what earlier steps of the plan copied up is taken away again (E6).
+Once
+a change is there for all to see, what is left to do is tidying: a whiteout beside the object it names, or a
+name in the work area, means nothing (L6) and goes at the next occasion: its removal can't fail the change.
 """
 
 from __future__ import annotations
@@ -83,7 +86,7 @@ class Application:
         self._durable = durable
         self._staged: list[str] = []
         self._litter = litter
-        self._undo: list[tuple[WritableDirectory, str]] = []
+        self._undo: list[Callable[[], object]] = []
         self._renames = Capability.RENAMES in self._capabilities
         self.opened: RawIOBase | None = None
 
@@ -108,11 +111,9 @@ class Application:
     def _undo_all(self) -> None:
         if self.opened is not None:
             self.opened.close()
-        for directory, name in reversed(self._undo):
-            times = directory.status()
-            with suppress(OSError):  # someone has put something into it
-                directory.rmdir(name)
-                directory.utime(None, (times.st_atime_ns, times.st_mtime_ns))
+        for undo in reversed(self._undo):
+            with suppress(OSError):  # the view is as before all the same
+                undo()
 
     def _do(self, step: Step, content: Content, mode: RawMode | None) -> None:
         match step:
@@ -156,9 +157,9 @@ class Application:
 
     def _place_to_make(self, step: Make | Write | Link) -> tuple[WritableDirectory, str]:
         """Give the place of a new name; a removal that was interrupted there is finished first."""
-        if step.over_whiteout and self._marks.table is not None:
-            if _parts(step.path) in self._marks.table.pending():
-                self.clear_removed(step.path)
+        table = self._marks.table
+        if step.over_whiteout and table is not None and _parts(step.path) in table.pending():
+            self.clear_removed(step.path)
         return self._place(step.path)
 
     def _new_name(self) -> str:
@@ -185,10 +186,13 @@ class Application:
             change_attributes(directory, name, step.change)
         else:
             times = directory.status()
-            self._publish(self._stage(step, origin), directory, name)
+            how = Move.EXCLUSIVE if step.layer else Move.REPLACE
+            self._publish(self._stage(step, origin), directory, name, how)
             _set_times(directory, times)
-        if step.kind is Kind.DIRECTORY:
-            self._undo.append((directory, name))
+        if step.layer == 0:
+            return
+        remove = directory.rmdir if step.kind is Kind.DIRECTORY else directory.unlink
+        self._undo.append(lambda: self._keeping_times(directory, lambda _here: remove(name)))
 
     def _stage(self, step: CopyUp, origin: Origin) -> str:
         ready = self._ready.pop(step.path, None) if step.data else None
@@ -232,18 +236,30 @@ class Application:
         parts = _parts(step.path)
         staged = self._stage_tree(step.path, opaque=self._marks.table is None)
         times = directory.status()
-        if in_upper:
-            self._publish(staged, directory, name, Move.EXCHANGE)
-        else:
-            self._publish(staged, directory, name)
+        how = Move.EXCHANGE if in_upper else Move.EXCLUSIVE
+        self._publish(staged, directory, name, how)
+        self._undo.append(lambda: self._take_back(directory, name, staged, exchange=in_upper))
         _set_times(directory, times)
         if self._marks.table is not None:
             # Marks in the table go by paths: those of what stood here before hold until now.
             self._marks.set_opaque(directory.child(name), parts)
         self._directories.clear()
 
+    def _take_back(self, directory: WritableDirectory, name: str, staged: str, *, exchange: bool) -> None:
+        """Have a directory as it was before it was made whole."""
+        how = Move.EXCHANGE if exchange else Move.EXCLUSIVE
+
+        def back(here: WritableDirectory) -> None:
+            here.rename(name, self._work.staging, staged, how)
+
+        self._keeping_times(directory, back)
+        if not exchange:
+            self._litter.append(staged)
+
     def _stage_tree(self, path: str, *, opaque: bool) -> str:
-        """Stage a directory with all that the union shows in it; files of the upper are linked, not copied."""
+        """
+        Stage a directory with all that the union shows in it; files of the upper are linked, not copied.
+        """
         top = self._new_name()
         staging = self._work.staging
         pending = [(path, staging, top)]
@@ -317,15 +333,10 @@ class Application:
         self._unmark(step, directory, name)
 
     def _unmark(self, step: Make | Write | Link, directory: WritableDirectory, name: str) -> None:
-        """Drop the whiteout of a name just made; if that fails, the name goes again (E6)."""
-        if not step.over_whiteout:
-            return
-        try:
-            self._marks.drop(directory, _parts(parent_of(step.path)), name)
-        except BaseException:
-            with suppress(OSError):
-                delete(directory, name)
-            raise
+        """Drop the whiteout of a name just made."""
+        if step.over_whiteout:
+            with suppress(OSError):  # tidying
+                self._marks.drop(directory, _parts(parent_of(step.path)), name)
 
     def _open_new(
         self, directory: WritableDirectory, name: str, permissions: int, mode: RawMode | None
@@ -427,7 +438,8 @@ class Application:
         if not step.in_upper:
             self._marks.put(directory, parts, name)
             if self._marks.table is not None and Capability.TIMES in self._capabilities:
-                directory.utime(None)  # as if a name had gone from it
+                with suppress(OSError):  # the change is there
+                    directory.utime(None)  # as if a name had gone from it
         elif not self._renames:
             self._remove_piecemeal(step, directory, parts, name)
         elif step.kind is not Kind.DIRECTORY:
@@ -470,7 +482,7 @@ class Application:
 
     def _turn_into_whiteout(self, directory: WritableDirectory, name: str, marker: str) -> None:
         """
-        Rename a directory to the name of its own whiteout: only a marker's name counts, so this one step hides
+        Rename a directory to the name of its own whiteout. Only its name counts, so this one step hides
         what it held and what lies below. Then the plain empty file that others expect takes its place.
         """
         staged = self._new_name()
@@ -480,7 +492,19 @@ class Application:
         except FileExistsError:  # it has its whiteout beside it, so nothing shows through
             self._set_aside(directory, name)
             return
-        self._publish(staged, directory, marker, Move.EXCHANGE)
+        try:
+            self._publish(staged, directory, marker, Move.EXCHANGE)
+        except OSError:
+            if self._is_undone(directory, marker, name):
+                raise
+
+    def _is_undone(self, directory: WritableDirectory, marker: str, name: str) -> bool:
+        """Give a directory its name back; False if that fails, too: then it is removed, if not tidily."""
+        try:
+            directory.rename(marker, directory, name, Move.EXCLUSIVE)
+        except OSError:
+            return False
+        return True
 
     def _set_aside(self, directory: WritableDirectory, name: str) -> None:
         directory.rename(name, self._work.staging, self._new_name(), Move.EXCLUSIVE)
@@ -492,7 +516,8 @@ class Application:
         record = self._marks.record(parts, name)
         if not step.whiteout:
             self._set_aside(directory, name)
-            self._marks.append(record.forget)
+            with suppress(OSError):  # tidying
+                self._marks.append(record.forget)
             return
         self._marks.append(record.remove)
         try:
@@ -501,7 +526,8 @@ class Application:
             with suppress(OSError):
                 self._marks.append(record.restore)
             raise
-        self._marks.append(record.removed_hidden)
+        with suppress(OSError):  # whoever opens the upper next says so
+            self._marks.append(record.removed_hidden)
 
     def _remove_piecemeal(self, step: Remove, directory: WritableDirectory, parts: Parts, name: str) -> None:
         """Remove where nothing can be renamed: hidden first, then object by object."""
@@ -535,8 +561,10 @@ class Application:
         moved = step.kind is Kind.DIRECTORY
         if step.opaque and self._marks.table is None:
             # It has nothing to merge with where it is, so this changes nothing yet.
-            self._keeping_times(
-                source.child(name), lambda here: self._marks.set_opaque(here, _parts(step.path))
+            here, parts = source.child(name), _parts(step.path)
+            self._keeping_times(here, lambda here: self._marks.set_opaque(here, parts))
+            self._undo.append(
+                lambda: self._keeping_times(here, lambda here: self._marks.unset_opaque(here, parts))
             )
         if step.redirect is not None:
             marker = self._marks.format.redirection(step.redirect)
@@ -559,9 +587,14 @@ class Application:
         _set_times(directory, times)
 
     def _redirect(self, directory: WritableDirectory, marker: MarkerAttribute, step: Rename) -> None:
-        """Say where the lowers' part of a directory stays; it is there already, so this changes nothing yet."""
+        """
+        Say where the lowers' part of a directory stays; it is there already, so this changes nothing yet.
+        """
+        old = directory.getxattr(None, marker.attribute)
         try:
             directory.setxattr(None, marker.attribute, marker.value)
+            if old is None:
+                self._undo.append(lambda: directory.removexattr(None, marker.attribute))
         except OSError as error:
             # As the kernel: a redirect that doesn't fit leaves it to the caller to copy (`ovl_set_redirect`).
             if error.errno not in (errno.ENOSPC, errno.E2BIG, errno.ERANGE):
@@ -589,30 +622,11 @@ class Application:
                 with suppress(OSError):
                     self._marks.drop(source, above, name)
             raise
-        if self._marks.table is not None and step.kind is Kind.DIRECTORY:
-            self._marks.append(self._marks.record(above, name).forget)
-        if step.over_whiteout or step.over_directory:
-            try:
+        with suppress(OSError):  # tidying
+            if self._marks.table is not None and step.kind is Kind.DIRECTORY:
+                self._marks.append(self._marks.record(above, name).forget)
+            if step.over_whiteout or step.over_directory:
                 self._marks.drop(target, target_above, target_name)
-            except BaseException:
-                self._rename_back(step, source, name, target, target_name)
-                raise
-
-    def _rename_back(
-        self,
-        step: Rename,
-        source: WritableDirectory,
-        name: str,
-        target: WritableDirectory,
-        target_name: str,
-    ) -> None:
-        """Undo a move whose end failed, as far as that goes; a whiteout left beside what it names hides nothing."""
-        with suppress(OSError):
-            target.rename(target_name, source, name, Move.EXCLUSIVE)
-            if step.whiteout:
-                self._marks.drop(source, _parts(parent_of(step.path)), name)
-            if step.over_directory:
-                target.mkdir(target_name)
 
     def _rename_device(
         self,
@@ -627,7 +641,8 @@ class Application:
             # rename(2) puts no directory over a device; the device comes to lie where the directory was.
             source.rename(name, target, target_name, Move.EXCHANGE)
             if not step.whiteout:
-                source.unlink(name)
+                with suppress(OSError):  # tidying: it hides nothing
+                    source.unlink(name)
             return
         if not step.whiteout:
             source.rename(name, target, target_name, Move.REPLACE)
@@ -651,7 +666,8 @@ class Application:
         elif self._marks.table is None:
             self._marks.set_opaque(here, _parts(path))
         else:
-            self._marks.append(self._marks.record(_parts(parent_of(path)), name).put)
+            record = self._marks.record(_parts(parent_of(path)), name)
+            self._marks.append(record.put + record.forget)
         for marker in here.scan(_TAGS):
             delete(here, marker)
 

@@ -252,7 +252,7 @@ class _Walk:
         match kind_of(my_stat.st_mode):
             case Kind.FILE:
                 return my_stat.st_size != their_stat.st_size or (
-                    my_stat.st_size > 0 and self._bytes_differ(mine, path)
+                    my_stat.st_size > 0 and self._bytes_differ(mine, my_stat.st_size, path)
                 )
             case Kind.SYMLINK:
                 return mine.holder.readlink(mine.name) != theirs.holder.readlink(theirs.name)
@@ -261,16 +261,16 @@ class _Walk:
             case _:
                 return False
 
-    def _bytes_differ(self, mine: _Object, path: str) -> bool:
-        """Read both files side by side, a block at a time."""
+    def _bytes_differ(self, mine: _Object, size: int, path: str) -> bool:
+        """Compare two files of one size, in bounded memory."""
         holder, name = mine.holder, mine.name
         layout = self._format
-        if layout.has_redirects and layout.is_metacopy(holder, name):
-            if layout.redirect(holder, name) is None:
-                return False  # its data are the lowers' own (M7)
-            opened = self._whole().open(path)
-        else:
-            opened = holder.open(name)
+        is_elsewhere = layout.has_redirects and layout.is_metacopy(holder, name)
+        if is_elsewhere and layout.redirect(holder, name) is None:
+            return False  # its data are the lowers' own (M7)
+        if size <= _BLOCK and not is_elsewhere:
+            return holder.read(name) != self._before.read(path)
+        opened = self._whole().open(path) if is_elsewhere else holder.open(name)
         with BufferedReader(opened, _BLOCK) as ours, BufferedReader(self._before.open(path), _BLOCK) as lower:
             while block := ours.read(_BLOCK):
                 if block != lower.read(_BLOCK):

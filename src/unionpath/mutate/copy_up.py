@@ -1,7 +1,8 @@
 """
 One object from a layer into the work area: data, then owner, attributes, mode, times (C2, C6, C10).
 
-Linux `fs/overlayfs/copy_up.c` copies in the same spirit: everything is done to a private copy, and the copy gets
+Linux `fs/overlayfs/copy_up.c` copies in the same spirit: everything is done to a private copy, and the copy
+gets
 its name last.
 """
 
@@ -31,7 +32,10 @@ _PRIVATE_PERMISSIONS = 0o600
 
 
 class OwnerNotKeptWarning(UserWarning):
-    """A copy-up could not keep the owner of a lower's object; its set-user-ID and set-group-ID bits are gone (E10)."""
+    """
+    A copy-up could not keep the owner of a lower's object; its set-user-ID and set-group-ID bits are gone
+    (E10).
+    """
 
 
 class Origin(NamedTuple):
@@ -67,7 +71,7 @@ def stage(
     `data`: with its bytes. `durable`: bytes are on the disk when this returns. Gives the origin's stat.
 
     Raises:
-        UnsupportedOperation: the upper can't hold such an object (C7, E4). OSError: as the upper or the layer fails.
+        UnsupportedOperation: the upper can't hold such an object (C7, E4). OSError: as upper or layer fail.
     """
     status = origin.status()
     kind = kind_of(status.st_mode)
@@ -115,7 +119,8 @@ def copy_attributes(
     """
     Give the object `name` the origin's owner, attributes, mode and times, as far as the store has such.
 
-    The owner comes first: setting it drops `security.capability` and the set-user-ID bits (chown(2)). The mode comes
+    The owner comes first: setting it drops `security.capability` and the set-user-ID bits (chown(2)). The
+        mode comes
     after the access lists, which change it (acl(5)). The times come last: all the rest changes them.
     """
     capabilities = upper.store.capabilities

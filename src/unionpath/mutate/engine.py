@@ -1,9 +1,9 @@
 """
 The face of `mutate`: one method for each operation.
 
-Each takes the upper's lock, so that what is looked at is still true when it is changed, lets `plan.py` decide and
-`apply.py` do. Paths are texts of the union; every error is an `OSError` with errno and these texts, the store's own
-error being its cause (E2).
+Each takes the upper's lock, so that what is looked at is still true when it is changed, lets `plan.py` decide
+and `apply.py` do. Paths are texts of the union; every error is an `OSError` with errno and these texts, the
+store's own error being its cause (E2).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from unionpath.model.errors import UnsupportedOperation, oserror
 from unionpath.model.layer import LayerView
 from unionpath.model.parts import check_text, show_parts
 from unionpath.model.store import WHY_NOT_OPENED, Capability
+from unionpath.model.text import name_of, parent_of
 from unionpath.model.writable import RawMode, WritableStore
 from unionpath.mutate import plan as planner
 from unionpath.mutate.apply import Application
@@ -61,7 +62,8 @@ class Engine:
 
         Raises:
             UnsupportedOperation: the upper's store can't be written.
-            ValueError: it was written over others (E3); a volatile writer died (E7); a mode of renaming that its
+            ValueError: it was written over others (E3); a volatile writer died (E7); a mode of renaming that
+                its
                 format has no words for (R4).
         """
         upper = resolver.layers[0]
@@ -81,7 +83,10 @@ class Engine:
         self._durable = durability != "volatile"
         self._told = told
         self._work = WorkArea(
-            upper, workdir, [_mark_of(layer) for layer in resolver.layers[1:]], volatile=not self._durable
+            upper,
+            workdir,
+            [_mark_of(layer, upper) for layer in resolver.layers[1:]],
+            volatile=not self._durable,
         )
         self._marks = Marks(upper, self._work, sync=durability == "strict")
         if self._marks.table is not None:
@@ -222,7 +227,7 @@ class Engine:
     def plan_link(self, path: str, existing: str, survey: Survey | None = None) -> Plan:
         """Say what `link` does."""
         survey = self._survey(survey)
-        source = survey.facts(existing)
+        source = survey.facts(existing, data=True)
         if source.kind is None:  # said before the new name is looked at
             raise oserror(errno.ENOENT, existing, path)
         return planner.link(survey.facts(path, marked=True), source, self._store.capabilities)
@@ -230,14 +235,14 @@ class Engine:
     def plan_rename(self, path: str, target: str, survey: Survey | None = None) -> Plan:
         """Say what `rename` does."""
         survey = self._survey(survey)
-        source = survey.facts(path, below=True)
+        source = survey.facts(path, below=True, data=True)
         is_directory = source.kind is Kind.DIRECTORY
         goal = survey.facts(target, below=True, marked=True, names=is_directory)
         pure, redirect = True, None
         if is_directory and not source.special:
             pure = all(layer == 0 for layer, _directory in self._resolver.sources(source.path))
             if not pure and self._rename_mode == "redirect":
-                redirect = survey.path_below(source.path)
+                redirect = survey.redirect(source.path, goal.path)
         return planner.rename(
             source,
             goal,
@@ -265,7 +270,7 @@ class Engine:
 
     def plan_copy_up(self, path: str, follow: bool = True, survey: Survey | None = None) -> Plan:
         """Say what `copy_up` does."""
-        return planner.copy_up(self._survey(survey).facts(path, follow))
+        return planner.copy_up(self._survey(survey).facts(path, follow, data=True))
 
     def plan_write(self, path: str, size: int = 0) -> Plan:
         """Say what `write` of so many bytes does; nothing, if it writes into a file that stays."""
@@ -290,7 +295,8 @@ class Engine:
 
     def _locked(self, act: Callable[[_Operation], _T], path: str, path2: str | None = None) -> _T:
         """
-        Do something under the lock; if it finds that a large file has to be copied up, copy that first without.
+        Do something under the lock; if it finds that a large file has to be copied up, copy that first
+        without.
 
         Raises:
             OSError: with the union's paths (E2).
@@ -315,8 +321,8 @@ class Engine:
         """
         Clear what is of no use any more; others need not wait for this.
 
-        The operation is over, and what can't be cleared now is cleared at the end of the session or by the next
-        who opens the upper (E5), so that it is no fault of the operation.
+        The operation is over. What can't be cleared now is cleared at the end of the session, or by the next
+        who opens the upper (E5), so it is no fault of the operation.
         """
         while litter:
             with suppress(OSError):
@@ -356,14 +362,9 @@ class Engine:
         if Capability.RENAMES not in self._store.capabilities:
             return
         for step in plan:
-            if (
-                isinstance(step, CopyUp)
-                and step.kind is Kind.FILE
-                and step.data
-                and step.path not in work.ready
-            ):
-                if work.survey.status(step.path).st_size >= _LARGE:
-                    raise _Large(step.path)
+            is_file = isinstance(step, CopyUp) and step.kind is Kind.FILE and step.data
+            if is_file and step.path not in work.ready and work.survey.status(step.path).st_size >= _LARGE:
+                raise _Large(step.path)
 
     def _application(self, work: _Operation) -> Application:
         return Application(
@@ -431,7 +432,7 @@ class Engine:
     # --- files -------------------------------------------------------------------------------------
 
     def _write(self, work: _Operation, path: str, data: bytes) -> None:
-        facts = work.survey.facts(path, True, marked=True)
+        facts = work.survey.facts(path, True, marked=True, data=True)
         if facts.kind is Kind.FILE:
             self._check_may_write(work.survey, facts)
         steps = planner.write(facts, len(data), in_place=self._must_write_in_place(work.survey, facts))
@@ -478,7 +479,9 @@ class Engine:
             self._apply(work, planner.change(survey.facts(path, True), attributes, self._store.capabilities))
 
     def _must_write_in_place(self, survey: Survey, facts: Facts) -> bool:
-        """Tell whether a file can't be replaced by another: it has more names, or its owner couldn't be kept."""
+        """
+        Tell whether a file can't be replaced by another: it has more names, or its owner couldn't be kept.
+        """
         if not facts.in_upper or facts.kind is not Kind.FILE:
             return False
         status, uid = survey.status(facts.path), os.geteuid()
@@ -486,7 +489,9 @@ class Engine:
         return status.st_nlink > 1 or foreign
 
     def _check_may_write(self, survey: Survey, facts: Facts) -> None:
-        """Refuse what the operating system would refuse: a replaced file is never asked for its own mode (E10)."""
+        """
+        Refuse what the operating system would refuse: a replaced file is never asked for its own mode (E10).
+        """
         if Capability.MODES not in self._store.capabilities or os.geteuid() == 0:
             return
         if facts.in_upper:
@@ -497,7 +502,7 @@ class Engine:
             raise oserror(errno.EACCES, facts.asked)
 
     def _open(self, work: _Operation, path: str, mode: RawMode, permissions: int) -> RawIOBase:
-        facts = work.survey.facts(path, not mode.startswith("x"), marked=True)
+        facts = work.survey.facts(path, not mode.startswith("x"), marked=True, data=True)
         if facts.kind is None and mode == "rb+":
             raise oserror(errno.ENOENT, path)
         if facts.kind is None or mode.startswith("x"):
@@ -512,6 +517,8 @@ class Engine:
         if facts.special or facts.kind is Kind.DIRECTORY:
             raise oserror(errno.EISDIR, path)
         truncate = mode.startswith("w")
+        if facts.incomplete:
+            self._apply(work, planner.copy_up(facts, data=not truncate))
         if facts.in_upper:
             directory, name = work.survey.holder(facts)
             return directory.open_writable(name, mode, truncate=truncate)
@@ -522,11 +529,10 @@ class Engine:
         if not truncate:
             return self._open_deferred(facts.path, mode)
         self._apply(work, planner.copy_up(facts, data=False))
-        return self._open_in_upper(facts.path, mode)
+        return self._open_in_upper(work, facts.path, mode)
 
-    def _open_in_upper(self, path: str, mode: RawMode) -> RawIOBase:
-        directory, name = self._survey(None).holder_of(path)
-        return directory.open_writable(name, mode)
+    def _open_in_upper(self, work: _Operation, path: str, mode: RawMode) -> RawIOBase:
+        return self._application(work).directory(parent_of(path)).open_writable(name_of(path), mode)
 
     def _open_deferred(self, path: str, mode: RawMode) -> RawIOBase:
         file = DeferredFile(self._resolver.open(path), mode, self._promote)
@@ -542,15 +548,19 @@ class Engine:
     def _promoted(self, work: _Operation, file: DeferredFile) -> RawIOBase:
         path = self._deferred[file]
         mode = cast("RawMode", file.mode)
-        facts = None if file.orphaned else work.survey.facts(path)
-        if facts is None or facts.kind is not Kind.FILE:
+        if file.orphaned:
             return self._orphan_copy(file, mode)
-        if not facts.in_upper:
-            self._apply(work, planner.copy_up(facts))
-        return self._open_in_upper(path, mode)
+        facts = work.survey.facts(path, data=True)
+        if facts.kind is not Kind.FILE:
+            # Removed, or renamed: to where, only whoever did it knows. Better no write than a lost one.
+            raise oserror(errno.ESTALE, path, hint="someone removed or renamed the file since it was opened")
+        self._apply(work, planner.copy_up(facts))
+        return self._open_in_upper(work, path, mode)
 
     def _orphan_copy(self, file: DeferredFile, mode: RawMode) -> RawIOBase:
-        """Copy a file that has lost its name: what is written to it vanishes with it, as for any removed file."""
+        """
+        Copy a file that has lost its name: what is written to it vanishes with it, as for any removed file.
+        """
         if Capability.RENAMES not in self._store.capabilities:
             raise oserror(
                 errno.ESTALE, str(file.name), hint="its name is gone, and this upper keeps no files without"
@@ -601,10 +611,14 @@ def _within(attributes: Attributes, capabilities: Capability) -> Attributes:
     return attributes
 
 
-def _mark_of(layer: LayerView) -> str:
-    """Say in one line which tree a layer is, for later processes."""
+def _mark_of(layer: LayerView, upper: LayerView) -> str:
+    """
+    Say in one line which tree a layer is; for later processes, unless the upper itself lives in this one
+    only.
+    """
     place = layer.store.real_path
     if place is None:
         place = layer.store.place
-        place = "memory" if place.startswith("memory:") and "//" not in place else place
+        in_memory = place.startswith("memory:") and "//" not in place
+        place = "memory" if in_memory and upper.store.real_path is not None else place
     return f"{layer.format.name} {place}"

@@ -1,8 +1,8 @@
 """
 A file of a lower, open for reading and writing, that is copied up when the first byte is written.
 
-Until then it reads the lower's file; opening for writing and writing nothing changes nothing (C1, better than the
-kernel). Asking for the descriptor copies up, since whoever has it may write through it.
+Until then it reads the lower's file; opening for writing and writing nothing changes nothing (C1, better than
+the kernel). Asking for the descriptor copies up, since whoever has it may write through it.
 """
 
 from __future__ import annotations
@@ -64,21 +64,25 @@ class DeferredFile(RawIOBase):
 
     @override
     def readable(self) -> bool:
+        """Tell whether it may be read."""
         self._check_open()
         return "+" in self._mode
 
     @override
     def writable(self) -> bool:
+        """Tell that it may be written."""
         self._check_open()
         return True
 
     @override
     def seekable(self) -> bool:
+        """Tell that it has positions."""
         self._check_open()
         return True
 
     @override
     def readinto(self, buffer: WriteableBuffer) -> int | None:
+        """Read into a buffer; from the lower until something is written."""
         self._check_open()
         if "+" not in self._mode:
             raise io.UnsupportedOperation("File not open for reading")
@@ -91,6 +95,7 @@ class DeferredFile(RawIOBase):
 
     @override
     def readall(self) -> bytes:
+        """Read to the end."""
         self._check_open()
         if "+" not in self._mode:
             raise io.UnsupportedOperation("File not open for reading")
@@ -98,6 +103,7 @@ class DeferredFile(RawIOBase):
 
     @override
     def write(self, data: ReadableBuffer) -> int | None:
+        """Write, after the copy-up if it is the first byte (C1)."""
         self._check_open()
         if memoryview(data).nbytes == 0:
             return 0
@@ -105,34 +111,41 @@ class DeferredFile(RawIOBase):
 
     @override
     def truncate(self, size: int | None = None) -> int:
+        """Cut or extend the file, after the copy-up."""
         return self._writing().truncate(self.tell() if size is None else size)
 
     @override
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move."""
         self._check_open()
         return self._raw.seek(offset, whence)
 
     @override
     def tell(self) -> int:
+        """Say where it is."""
         self._check_open()
         return self._raw.tell()
 
     @override
     def fileno(self) -> int:
+        """Give the descriptor of the upper's file: whoever has it may write through it."""
         return self._writing().fileno()
 
     @override
     def isatty(self) -> bool:
+        """Tell that it is no terminal."""
         self._check_open()
         return False
 
     @override
     def flush(self) -> None:
+        """Flush what the store holds back."""
         if not self.closed:
             self._raw.flush()
 
     @override
     def close(self) -> None:
+        """Close."""
         if not self.closed:
             try:
                 super().close()

@@ -65,7 +65,9 @@ class Marks:
         return marker
 
     def put(self, directory: WritableDirectory, parts: Parts, name: str) -> None:
-        """Put a whiteout of `name`; it may be there, and so may the object, but not where it takes its place."""
+        """
+        Put a whiteout of `name`; it may be there, and so may the object, but not where it takes its place.
+        """
         marker = self.format.whiteout(parts, name)
         match marker:
             case MarkerFile():
@@ -124,6 +126,19 @@ class Marks:
                 directory.setxattr(None, marker.attribute, marker.value)
             case MarkerRecord():
                 self.append(marker.put)
+            case _:
+                assert_never(marker)
+
+    def unset_opaque(self, directory: WritableDirectory, parts: Parts) -> None:
+        """Undo `set_opaque`."""
+        marker = self.format.opaque(parts)
+        match marker:
+            case MarkerFile():
+                directory.unlink(marker.name)
+            case MarkerAttribute():
+                directory.removexattr(None, marker.attribute)
+            case MarkerRecord():
+                self.append(marker.drop)
             case _:
                 assert_never(marker)
 

@@ -7,7 +7,8 @@ be granted (E4).
 
 The theory is that of `resolve/rules.py`, turned round. What shows at a name is decided by the topmost layer
 that says anything about it. So whatever is to show is put into the upper; whatever is to vanish is removed
-from the upper, and if a lower would then show through, a whiteout takes its place (D1). A directory that comes
+from the upper, and if a lower would then show through, a whiteout takes its place (D1). A directory that
+comes
 to stand where lowers have something must be opaque, or it would merge with it (D4, R3).
 """
 
@@ -61,6 +62,8 @@ class Facts(NamedTuple):
     """Why the name can't be made in the upper."""
     too_long: str = ""
     """Why the upper can't hold a whiteout of the name (M10)."""
+    incomplete: bool = False
+    """A file of the upper that holds metadata only, and finds its data by its place (M7)."""
 
     @property
     def in_upper(self) -> bool:
@@ -170,7 +173,7 @@ def write(facts: Facts, size: int, *, in_place: bool) -> Plan | None:
 
 
 def copy_up(facts: Facts, *, data: bool = True) -> Plan:
-    """Bring what shows to the upper; nothing to do if it is there."""
+    """Bring what shows to the upper; nothing to do if it is there, and whole."""
     if facts.kind is None:
         raise oserror(errno.ENOENT, facts.asked)
     return (*facts.parents, *_copied_up(facts, data=data))
@@ -270,7 +273,7 @@ def _rename_problem(source: Facts, target: Facts) -> int:
 
 
 def _copied_up(facts: Facts, *, data: bool = True) -> tuple[CopyUp, ...]:
-    if facts.in_upper or facts.path == "/":
+    if (facts.in_upper and not facts.incomplete) or facts.path == "/":
         return ()
     assert facts.kind is not None
     assert facts.layer is not None

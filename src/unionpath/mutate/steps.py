@@ -1,8 +1,10 @@
 """
 The steps of a change, as data. Pure: nothing is touched here.
 
-Each step is one change of the upper that is there wholly or not at all (E5), and after each step of a plan the
-union shows either what it showed before the plan or what it shows after. Paths are absolute paths of the union,
+Each step is one change of the upper that is there wholly or not at all (E5), and after each step of a plan
+the
+union shows either what it showed before the plan or what it shows after. Paths are absolute paths of the
+union,
 free of links and `..`, which are also the upper's own.
 """
 
@@ -15,7 +17,11 @@ from unionpath.model.entry import KIND_WORDS, Kind
 
 
 class CopyUp(NamedTuple):
-    """Bring one object from a lower to the upper; a directory without what is in it (C2)."""
+    """
+    Bring one object from a lower to the upper; a directory without what is in it (C2).
+
+    From layer 0, the upper: its file held metadata only, and gets its data.
+    """
 
     path: str
     kind: Kind

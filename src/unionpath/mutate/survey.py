@@ -45,6 +45,7 @@ class Survey:
         below: bool = False,
         marked: bool = False,
         names: bool = False,
+        data: bool = False,
     ) -> Facts:
         """Find out what a plan has to know of one name, and remember where things are for its application."""
         spot = self._resolver.spot(path, follow)
@@ -88,13 +89,20 @@ class Survey:
             names=shows_names,
             reserved=reserved,
             too_long=too_long,
+            incomplete=data and self._is_incomplete(spot),
         )
+
+    def _is_incomplete(self, spot: Spot) -> bool:
+        layout = self._marks.format
+        if spot.layer != 0 or spot.kind is not Kind.FILE or not layout.has_redirects:
+            return False
+        return layout.is_metacopy(spot.beside[0][1], spot.name)
 
     def _why_too_long(self, parts: tuple[str, ...], name: str) -> str:
         marker = self._marks.format.whiteout(parts, name)
         if isinstance(marker, MarkerFile) and len(os.fsencode(marker.name)) > self._store.name_max:
             return (
-                f"the whiteout {marker.name[:20]!r}… of this name is longer than {self._store.name_max} bytes;"
+                f"the whiteout {marker.name[:20]!r}… of this name is over {self._store.name_max} bytes;"
                 " an upper with whiteouts='table' can hold it"
             )
         return ""
@@ -120,11 +128,8 @@ class Survey:
         """Give the upper's directory that has what was found in it, and the name."""
         return self.directories[parent_of(facts.path)], self._spots[facts.path].spelling
 
-    def holder_of(self, path: str) -> tuple[WritableDirectory, str]:
-        """Give the upper's directory for a path that the upper has."""
-        return self.holder(self.facts(path))
-
     def is_same_object(self, source: Facts, target: Facts) -> bool:
+        """Tell whether two names of the upper are hard links of one file."""
         if not (source.in_upper and target.in_upper) or Kind.DIRECTORY in (source.kind, target.kind):
             return False
         one, two = self.status(source.path), self.status(target.path)
@@ -134,8 +139,24 @@ class Survey:
         """Stat what the plan has met, following nothing."""
         return self.origin(path).status()
 
+    def redirect(self, path: str, target: str) -> str:
+        """
+        Say what sends look-ups in a directory moved to `target` back to where the lowers have it.
+
+        As the kernel (`ovl_set_redirect`): the old name alone, if it stays in its directory.
+        """
+        below = self.path_below(path)
+        above = parent_of(path)
+        if above == parent_of(target) and parent_of(below) == (
+            self.path_below(above) if above != "/" else "/"
+        ):
+            return name_of(below)
+        return below
+
     def path_below(self, path: str) -> str:
-        """Say where the lowers have a directory of the upper: its path, with redirects on the way followed."""
+        """
+        Say where the lowers have a directory of the upper: its path, with redirects on the way followed.
+        """
         names = path.split("/")[1:]
         below: list[str] = []
         directory = self._store.root()

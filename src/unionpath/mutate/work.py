@@ -9,7 +9,8 @@ format has no private names (`overlayfs`), a directory next to the upper or the 
     stage/<id>/volatile that writer syncs nothing (E7)
     copying/<n>         locks for the copy-up of large files
 
-A writer that dies loses its locks; whoever opens the upper next finds its directory unlocked, and clears it (E5).
+A writer that dies loses its locks; whoever opens the upper next finds its directory unlocked, and clears it
+(E5).
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class WorkArea:
             if self._stages and (self._session is None or self._session.directory.status().st_nlink == 0):
                 self._start()
         except BaseException:
-            lock.release()
+            (self._lock or lock).release()
             raise
 
     def _open(self) -> Lock:
@@ -277,8 +278,8 @@ class WorkArea:
                     if lock.acquire(wait=False):
                         if not adopt and _VOLATILE in stage.child(name).scan(_TAGS):
                             raise ValueError(
-                                f"{self._upper.name}: a writer with durability='volatile' ended without closing its"
-                                " stack, so what it wrote may be incomplete; accept that with"
+                                f"{self._upper.name}: a writer with durability='volatile' ended without"
+                                " closing its stack, so what it wrote may be incomplete; accept that with"
                                 " LayerStack(…, adopt=True), or begin with an empty upper"
                             )
                         delete(stage, name)
@@ -293,12 +294,17 @@ class WorkArea:
         if known == self._lowers or adopt or self._is_empty():
             return
         raise ValueError(
-            f"{self._upper.name} was written over other lowers, so its whiteouts may mean something else now:\n"
-            f"then {known.decode('utf-8', 'replace').split()}\nnow  {self._lowers.decode('utf-8', 'replace').split()}\n"
+            f"{self._upper.name} was written over other lowers, so its whiteouts may mean something else"
+            f" now:\nthen:\n{_shown(known)}now:\n{_shown(self._lowers)}"
             "take an upper of its own, or accept it with LayerStack(…, adopt=True)"
         )
 
     def _is_empty(self) -> bool:
+        table = self._upper.format.table()
+        if table is not None:
+            with suppress(FileNotFoundError):
+                if table.home.child(table.directory).stat(table.file).st_size > len(table.header):
+                    return False
         return set(self._store.home().scan(_TAGS)) <= {PRIVATE}
 
     def _remember_lowers(self) -> None:
@@ -335,6 +341,10 @@ class WorkArea:
         if self._lock is not None:
             self._lock.close()
         self._lock = None
+
+
+def _shown(lowers: bytes) -> str:
+    return "".join(f"    {line}\n" for line in lowers.decode("utf-8", "replace").splitlines())
 
 
 def delete(directory: WritableDirectory, name: str) -> None:

@@ -320,7 +320,8 @@ class Index:
 
     def suspect(self, node: Node, ear: Ear) -> None:
         """
-        Take in that a directory changed its own attributes: what it holds is believed again when they were read.
+        Take in that a directory changed its own attributes: what it holds is believed again when they were
+            read.
 
         A directory still being built is not kept.
         """

@@ -39,7 +39,7 @@ def has_directories(names: Mapping[str, int]) -> bool:
 
 def codes_of(layer: int) -> tuple[int, ...]:
     """Give the codes of each kind for a layer: the tags its directories are scanned with."""
-    return tuple(layer << KIND_BITS | kind for kind in range(1 << KIND_BITS))
+    return tuple(layer << KIND_BITS | kind for kind in Kind)
 
 
 def merge(listings: Sequence[tuple[int, Listing]], fold: Fold | None = None, *, share: bool = True) -> Merged:

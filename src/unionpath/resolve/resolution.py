@@ -59,7 +59,9 @@ class Spot:
 
     @property
     def trail(self) -> tuple[tuple[Source, ...], ...]:
-        """The same as `beside` for each directory on the way: the one that the name is in first, the root last."""
+        """
+        The same as `beside` for each directory on the way: the one that the name is in first, the root last.
+        """
         return self._trail()
 
 

@@ -256,7 +256,9 @@ class Resolver:
         return self.settled(path, lambda: self._spot(path, follow))
 
     def shows_below(self, spot: Spot, path: str) -> bool:
-        """Tell whether a layer under the topmost would show the name if the topmost had neither it nor a mark."""
+        """
+        Tell whether a layer under the topmost would show the name if the topmost had neither it nor a mark.
+        """
         below = [source for source in spot.beside if source[0]]
         if not below:
             return False

@@ -738,13 +738,16 @@ def _sees_trusted_xattrs(euid: int) -> bool:
 
 def _scan(fd: int, tags: Sequence[int]) -> dict[str, int]:
     file_tag, directory_tag = tags[Kind.FILE], tags[Kind.DIRECTORY]
+    whiteouts: set[int] = set()
     with os.scandir(fd) as entries:
         found = {
             entry.name: file_tag
             if entry.is_file(follow_symlinks=False)
             else directory_tag
             if entry.is_dir(follow_symlinks=False)
-            else tags[_odd_kind(entry)]
+            else tags[Kind.SYMLINK]
+            if entry.is_symlink()
+            else _odd_tag(entry, tags, whiteouts)
             for entry in entries
         }
     if not found and os.fstat(fd).st_nlink == 0:
@@ -762,13 +765,19 @@ def _scan_apart(fd: int, tags: Sequence[int]) -> dict[str, int]:
         os.close(own)
 
 
-def _odd_kind(entry: os.DirEntry[str]) -> Kind:
-    if entry.is_symlink():
-        return Kind.SYMLINK
+def _odd_tag(entry: os.DirEntry[str], tags: Sequence[int], whiteouts: set[int]) -> int:
+    """Give the tag of what is neither file, directory nor link."""
+    # Devices 0:0 of one upper are names of a few inodes: one stat serves them all.
+    if entry.inode() in whiteouts:
+        return tags[7]
     try:
-        return kind_of(entry.stat(follow_symlinks=False).st_mode)
+        found = entry.stat(follow_symlinks=False)
     except FileNotFoundError:  # gone since it was listed: any kind is as good, its stat will fail
-        return Kind.FILE
+        return tags[Kind.FILE]
+    if len(tags) > 7 and _stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
+        whiteouts.add(found.st_ino)
+        return tags[7]
+    return tags[kind_of(found.st_mode)]
 
 
 def _read_all(fd: int, expected: int) -> bytes:

@@ -193,7 +193,12 @@ class MemoryDirectory:
     def scan(self, tags: Sequence[int]) -> dict[str, int]:
         """As `Directory.scan`; in the order of creation."""
         with self._volume.lock:
-            return {name: tags[inode.kind] for name, inode in self.inode.children.items()}
+            found = {name: tags[inode.kind] for name, inode in self.inode.children.items()}
+            if len(tags) > 7 and tags[Kind.CHAR_DEVICE] in found.values():
+                children = self.inode.children
+                devices = [name for name, inode in children.items() if inode.kind is Kind.CHAR_DEVICE]
+                found.update({name: tags[7] for name in devices if children[name].rdev == 0})
+            return found
 
     def child(self, name: str) -> MemoryDirectory:
         """As `Directory.child`."""
@@ -432,7 +437,8 @@ class MemoryDirectory:
         """
         Set owner and group; -1 keeps. A link's own, never followed.
 
-        As chown(2), it takes the set-user-ID bit off files, and the set-group-ID bit off those the group may run.
+        As chown(2), it takes the set-user-ID bit off files, and the set-group-ID bit off those the group may
+        run.
         """
         with Change(self._volume) as change:
             inode = self._find(name)

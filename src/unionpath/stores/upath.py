@@ -39,6 +39,8 @@ _VERSIONS: Final = {"s3": "?versionId=", "s3a": "?versionId="}
 """What s3fs takes for the end of a key, so that the rest of a name would be lost."""
 _REFUSE_DIRECTORIES: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs"})
 """Without links, and opening a directory fails or can be seen: nothing needs asking before."""
+_LISTINGS: Final = 100
+"""How often a directory is listed whose names come and go."""
 _THREADSAFE: Final = frozenset({"file", "local", "memory"})
 """Besides the asynchronous ones, which run on a thread of their own."""
 _CAPABILITIES: Final = {
@@ -193,12 +195,22 @@ class Volume:
         """
         with asking(place), self.guard:
             self.forget(path)
-            found = self.fs.ls(path, detail=True)
+            found = self._list(path)
         if len(found) == 1 and found[0].get("type") != "directory" and _is_at(found[0], path):
             if str(found[0]["name"]).endswith("/"):
                 return ()  # in an object store, the empty object that stands for an empty directory
             raise oserror(errno.ENOTDIR, place)
         return found
+
+    def _list(self, path: str) -> Sequence[Details]:
+        """List a directory; again where an older fsspec fails for a name that vanished meanwhile."""
+        for _ in range(_LISTINGS):
+            try:
+                return self.fs.ls(path, detail=True)
+            except FileNotFoundError as error:
+                if str(error.filename).rpartition("/")[0] != path.rstrip("/"):
+                    raise
+        return self.fs.ls(path, detail=True)
 
     def info(self, path: str, parent: str, place: str) -> Details:
         """Ask for one object afresh."""

@@ -51,6 +51,8 @@ _OPAQUE: Final = b"y"
 _XATTR_WHITEOUTS: Final = b"x"
 """The directory merges, and some of its zero-size files are whiteouts."""
 _NO_XATTRS: Final = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP})
+_WHITEOUT: Final = -1
+"""The tag of a device 0:0 in a listing; no caller's is below 0."""
 _NOTHING: Final[frozenset[str]] = frozenset()
 _ESCAPED: Final = "overlay."
 """What follows the prefix twice in an attribute that a nested overlay sees as its own."""
@@ -115,19 +117,19 @@ class OverlayfsFormat(NamedTuple):
 
     def read(self, directory: Directory, tags: Sequence[int]) -> Listing:
         """
-        List the directory; only character devices are asked for their stat.
+        List the directory; the store tells devices 0:0 apart.
 
         Where `opaque` is `x` or `y`, all regular files are, and those of size zero for an attribute as well.
 
         Rules M1, M3, M5, M8.
         """
-        shown = directory.scan(tags)
+        shown = directory.scan((*tags[:7], _WHITEOUT))
         marks = self._marks(directory, None)
         opacity = self._opacity(directory, marks)
-        suspects = _tagged(shown, tags[Kind.CHAR_DEVICE])
+        hidden = set(_tagged(shown, _WHITEOUT))
         if opacity in (_OPAQUE, _XATTR_WHITEOUTS):
-            suspects += _tagged(shown, tags[Kind.FILE])
-        hidden = {name for name in suspects if self._is_marker(directory, name)}
+            files = _tagged(shown, tags[Kind.FILE])
+            hidden.update(name for name in files if self._is_marker(directory, name))
         for name in hidden:
             del shown[name]
         own_marks = self._own_marks(directory, marks, opacity)

@@ -125,3 +125,20 @@ def test_a_pipe_costs_no_rich(tree: Path) -> None:
         env=environment(),
     )
     assert b"False" == done.stdout.splitlines()[-1]
+
+
+def test_write_takes_what_a_pipe_brings(tree: Path, tmp_path: Path) -> None:
+    union = ["--lower", str(tree), "--upper", str(tmp_path / "upper")]
+    (tmp_path / "upper").mkdir()
+    for options, data in (([], bytes(range(256)) * 9000), (["-a"], b"more")):
+        done = subprocess.run(
+            [*COMMAND, *union, "write", *options, "etc/app"],
+            check=False,
+            input=data,
+            capture_output=True,
+            env=environment(),
+        )
+        assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    assert bytes(range(256)) * 9000 + b"more" == start(*union, "cat", "etc/app").stdout
+    assert b"M /etc/app\n" == start(*union, "changes").stdout
+    assert "text\n" == (tree / "etc" / "app").read_text()

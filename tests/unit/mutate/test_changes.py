@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 import oracle
 from grounds import BY_ID, GROUNDS, Ground, no_trusted_xattrs, no_user_xattrs, scratch
+from kernel import Kernel, no_mounts
+from shell import put
 from trees import Alone, Dir, File, Link, Node, Whiteout
 from unionpath import Layer, LayerStack, memory_layer
 from unionpath.model.entry import Kind
@@ -428,6 +430,54 @@ def test_whatever_a_union_did_is_said(ground: Ground, tmp_path: Path, seed: int)
                 act_at_random(union.root, draw)
         before, after = seen(lowers.root), seen(union.root)
         assert after == carried_out(list(union.changes()), before, after)
+
+
+@pytest.mark.kernel
+@pytest.mark.rule("M7", "R4")
+def test_whatever_a_kernel_did_is_said(tmp_path: Path, seed: int) -> None:
+    """The law again, of uppers that the kernel wrote with redirects and metadata-only copies."""
+    options = "redirect_dir=on,index=off,metacopy=on"
+    if (reason := no_mounts(options)) is not None:
+        pytest.skip(reason)
+    draw = random.Random(seed)
+    with Kernel() as kernel:
+        for number in range(8):
+            base = tmp_path / str(number)
+            base.mkdir()
+            names = ("f", "g", "sub/f")
+            for lower in ("1", "2"):
+                for place in (f"{top}/{name}" for top in "abc" for name in names if draw.random() < 0.7):
+                    put(base / lower, {place: draw.randbytes(5)})
+            (base / "0").mkdir()
+            kernel.mount(base, ["1", "2"], upper="0", options=options)
+            for _ in range(40):
+                with contextlib.suppress(OSError):
+                    kernel.system(*kernels_act(draw))
+            kernel.unmount()
+            layers = overlays(base, "0", "1", "2")
+            with LayerStack(layers[1:]) as lowers, LayerStack(layers) as union:
+                before, after = seen(lowers.root), seen(union.root)
+                assert after == carried_out(list(changes(layers)), before, after)
+
+
+def kernels_act(draw: random.Random) -> tuple[str, *tuple[object, ...]]:
+    """Choose a function of `os`, and its arguments."""
+
+    def any_path() -> str:
+        return "/" + "/".join(draw.choices(("a", "b", "c", "f", "sub"), k=draw.randint(1, 3)))
+
+    path = any_path()
+    acts: list[tuple[str, *tuple[object, ...]]] = [
+        ("rename", path, any_path()),
+        ("rename", path, any_path()),
+        ("unlink", path),
+        ("rmdir", path),
+        ("mkdir", path),
+        ("chmod", path, draw.choice((0o700, 0o755))),
+        ("truncate", path, 2),
+        ("symlink", "f", path),
+    ]
+    return draw.choice(acts)
 
 
 def act_at_random(root: UnionPath, draw: random.Random) -> None:

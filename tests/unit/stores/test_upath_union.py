@@ -169,6 +169,7 @@ def test_a_url_is_an_upper(tmp_path: Path) -> None:
     stack.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*(not explicitly implemented|default for known protocol).*:UserWarning")
 @pytest.mark.rule("E3")
 def test_an_upper_that_can_only_be_read_is_refused(tmp_path: Path) -> None:
     """A format or an upper that can't do it is refused at construction."""

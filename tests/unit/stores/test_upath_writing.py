@@ -82,6 +82,7 @@ def test_a_file_system_that_can_write_says_so_and_nothing_more(path: UPath) -> N
     assert Capability.WRITABLE == store.capabilities
 
 
+@pytest.mark.filterwarnings("ignore:.*(not explicitly implemented|default for known protocol).*:UserWarning")
 @pytest.mark.rule("E4")
 def test_file_systems_that_only_read_do_not_say_so(tmp_path: Path) -> None:
     """What a store can't do is found before the first change."""
