@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from trees import Dir, File
+from trees import Dir, File, Node
 
 if TYPE_CHECKING:
     from unionpath import UnionPath
@@ -24,7 +24,7 @@ class Creator(NamedTuple):
     """It refuses to touch what is there already (D6)."""
 
 
-SOURCES = {"source": File(b"source"), "sources": Dir({"inner": File(b"inner")})}
+SOURCES: Mapping[str, Node] = {"source": File(b"source"), "sources": Dir({"inner": File(b"inner")})}
 """What the creators below copy, move and link: in a lower, or in the upper."""
 
 

@@ -15,7 +15,7 @@ REASONS = 8
 """How many lines the reasons of skips may take."""
 SLOW_MACHINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 MARKS = (
-    "changes_lowers(why): the test changes a lower behind the union's back, so lowers aren't compared after it",
+    "changes_lowers(why): the test changes a lower behind the union's back; lowers aren't compared after it",
     "large_lowers: lowers are compared after the test however many entries they have",
 )
 

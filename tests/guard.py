@@ -50,7 +50,7 @@ class Guard:
         self._known.pop(key, None)
 
     def check(self, below: Path | None = None) -> list[str]:
-        """Compare what is kept in mind (only what lies below a directory), let it go, and say what differs."""
+        """Compare what is kept in mind (or what of it lies below a directory), let go, say what differs."""
         for key in self._below(below):
             self._compare(key)
         found, self._found = self._found, []

@@ -210,15 +210,14 @@ def _disk_object(at: str) -> Held:
 
 def _digest(at: str, size: int) -> str:
     try:
-        file = open(at, "rb")
+        with open(at, "rb") as file:
+            if size <= LARGE:
+                return digest(file.read())
+            head = file.read(4096)
+            file.seek(-4096, os.SEEK_END)
+            return f"{size} {digest(head + file.read())}"
     except PermissionError:
         return "unreadable"
-    with file:
-        if size <= LARGE:
-            return hashlib.sha256(file.read()).hexdigest()
-        head = file.read(4096)
-        file.seek(-4096, os.SEEK_END)
-        return f"{size} {hashlib.sha256(head + file.read()).hexdigest()}"
 
 
 def _in_memory(store: MemoryStore) -> Iterator[tuple[str, Held]]:
@@ -263,7 +262,7 @@ def _memory_object(directory: Directory, name: str | None) -> Held:
 
 def _in_fsspec(store: UPathStore) -> Iterator[tuple[str, Held]]:
     """Read fsspec's memory; other file systems are left alone, as looking may cost or count."""
-    from fsspec.implementations.memory import MemoryFileSystem
+    from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # no stubs
 
     root = store.place.partition("://")[2].rstrip("/")
     if not store.place.startswith("memory://"):

@@ -117,6 +117,13 @@ def run_command(command: str) -> str:
     return done.stdout if done.returncode == 0 else f"{done.stdout}exit code {done.returncode}\n"
 
 
+@pytest.mark.parametrize("program", sorted((REPOSITORY / "docs" / "examples").rglob("*.py")), ids=name_of)
+def test_example_programs_run(program: Path) -> None:
+    done = subprocess.run([sys.executable, program], check=False, capture_output=True, text=True)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout
+
+
 def links(page: Path) -> list[str]:
     return [found["target"] for found in LINK.finditer(page.read_text(encoding="utf-8"))]
 

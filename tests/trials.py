@@ -113,6 +113,13 @@ class World:
         with LayerStack(self._layers()) as stack:
             return UnionHand(stack.root).whole("/")
 
+    def seen_below(self) -> list[Seen]:
+        """Give the whole tree of the lowers alone."""
+        from unionpath import LayerStack
+
+        with LayerStack(self._layers()[1:]) as stack:
+            return UnionHand(stack.root).whole("/")
+
     def changed_lowers(self) -> list[Raw]:
         """Give what is no longer as it was in the lowers; always nothing (C3)."""
         pairs = zip(self._lowers, self._sites[1:], strict=True)

@@ -71,7 +71,7 @@ class Builder:
         Build a union that can be written to, over described lowers, all on the same ground.
 
         `volatile` is what most tests need: nothing that they look at is different without syncing.
-        `prepare` may add to the layers before the union is made; `wrap` puts something around the upper's store.
+        `prepare` may add to the layers before the union is made; `wrap` puts something around the upper.
         """
         import unionpath
 

@@ -245,10 +245,10 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def refusal(call: Callable[[], object]) -> str:
+def refusal(call: Callable[..., object], *arguments: object) -> str:
     """Call what must be refused with an `OSError`, and name its errno."""
     try:
-        value = call()
+        value = call(*arguments)
     except OSError as error:
         return errno.errorcode[error.errno or 0]
     raise AssertionError(f"not refused, but gave {value!r}")

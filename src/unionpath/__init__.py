@@ -1,10 +1,11 @@
 """
-Many directory trees shown as one, through ordinary pathlib paths.
+Many directory trees shown as one, through ordinary pathlib paths, and changed in one on top of them.
 
     from unionpath import Layer, LayerStack, UnionPath
 
-    stack = LayerStack(["/srv/app/site", "/usr/share/app"])  # from top to bottom
+    stack = LayerStack(["/srv/app/site", "/usr/share/app"], upper="/var/lib/app")  # from top to bottom
     UnionPath(stack, "/etc/app.yml").read_text()
+    UnionPath(stack, "/etc/app.yml").write_text("debug: true")  # to the upper; the others never change
 """
 
 from typing import TYPE_CHECKING
@@ -17,11 +18,14 @@ from unionpath.stack import Layer, LayerStack, memory_layer, named_stack
 from unionpath.whiteouts.names import MisspelledMarkerWarning
 
 if TYPE_CHECKING:
+    from unionpath.mutate.changes import Change
+    from unionpath.mutate.copy_up import OwnerNotKeptWarning
     from unionpath.resolve.explain import Explanation, LayerReport, Role
 
 __all__ = [
     "Cache",
     "CacheInfo",
+    "Change",
     "Explanation",
     "Kind",
     "Layer",
@@ -29,6 +33,7 @@ __all__ = [
     "LayerStack",
     "MalformedLayerError",
     "MisspelledMarkerWarning",
+    "OwnerNotKeptWarning",
     "Role",
     "UnionPath",
     "UnsupportedOperation",
@@ -37,12 +42,21 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # What few programs use is loaded when it is asked for: importing unionpath is to cost little.
-    if name in ("Explanation", "LayerReport", "Role"):
-        from unionpath.resolve import explain
+_LATE = {
+    "Change": "unionpath.mutate.changes",
+    "Explanation": "unionpath.resolve.explain",
+    "LayerReport": "unionpath.resolve.explain",
+    "OwnerNotKeptWarning": "unionpath.mutate.copy_up",
+    "Role": "unionpath.resolve.explain",
+}
+"""What few programs use is loaded when it is asked for: importing unionpath is to cost little."""
 
-        return getattr(explain, name)
+
+def __getattr__(name: str) -> object:
+    if name in _LATE:
+        from importlib import import_module
+
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

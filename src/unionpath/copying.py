@@ -81,6 +81,10 @@ def _copy_one(tree: Tree, source: str, copy: Path, status: Stat) -> None:
 
 
 def _copy_bytes(tree: Tree, source: str, copy: Path) -> None:
+    try:
+        check_different(source, tree.stat(source), str(copy), copy.stat())
+    except FileNotFoundError:
+        pass
     with tree.open(source) as reader, copy.open("wb") as writer:
         while piece := reader.read(_PIECE):
             writer.write(piece)
@@ -107,8 +111,11 @@ class Destination(Protocol):
     def put(self, path: str, source: Callable[[], RawIOBase], attributes: Attributes | None, /) -> None:
         """Write a whole file of what a reader gives, with these attributes."""
 
-    def change(self, path: str, attributes: Attributes, follow: bool = True, /) -> None:
-        """Set metadata."""
+    def adorn(self, path: str, attributes: Attributes, /) -> None:
+        """Set metadata, as far as there is a place for them."""
+
+    def stat(self, path: str, /) -> Stat:
+        """The metadata of what is there; raises if nothing is."""
 
 
 def copy_into_union(
@@ -144,12 +151,13 @@ def copy_into_union(
             pending += [(child, before_children(copy) + child.name) for child in children]
             continue
         _check_copyable(original, copy)
+        _check_not_itself(union, original, copy)
         union.put(copy, _opener(original), _attributes_of(original) if preserve_metadata else None)
     if preserve_metadata:
         for original, copy in reversed(directories):
             attributes = _attributes_of(original)
             if attributes is not None:
-                union.change(copy, attributes)
+                union.adorn(copy, attributes)
 
 
 # pathlib's own paths have no `info` and no `__open_reader__` before 3.14.
@@ -178,6 +186,29 @@ def _check_copyable(original: ReadablePath | Path, copy: str) -> None:
         raise oserror(
             errno.EOPNOTSUPP, str(original), copy, hint="only files, links and directories are copied"
         )
+
+
+def check_different(source: str, first: Stat, target: str, second: Stat) -> None:
+    """
+    Refuse to copy a file over itself, by whatever names.
+
+    Raises:
+        OSError (EINVAL): they are one file, as far as its numbers tell.
+    """
+    if first.st_ino and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino):
+        raise oserror(errno.EINVAL, source, target, hint="source and target are the same file")
+
+
+def _check_not_itself(union: Destination, original: ReadablePath | Path, copy: str) -> None:
+    ask = getattr(original, "stat", None)
+    status = None if ask is None else ask()
+    if not isinstance(status, os.stat_result):
+        return
+    try:
+        found = union.stat(copy)
+    except OSError:  # nothing there, or what writing to it will say
+        return
+    check_different(str(original), status, copy, found)
 
 
 def _attributes_of(original: ReadablePath | Path) -> Attributes | None:

@@ -309,6 +309,9 @@ class LayerStack:
     def _make_engine(self, upper: Layer, *, adopt: bool) -> Engine:
         from unionpath.mutate.engine import Engine
 
+        if upper.workdir is not None:
+            _check_workdir(upper.workdir, self.layers)
+
         watched = upper.store.capabilities & Capability.WATCHABLE and self.cache.ttl is None
         return Engine(
             self.resolver,
@@ -617,6 +620,18 @@ def _checked_lowers(lowers: Iterable[Layer | LayerSource]) -> Iterable[Layer | L
 def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{option}={value!r}: pick one of {', '.join(map(repr, choices))}")
+
+
+def _check_workdir(workdir: str, layers: tuple[Layer, ...]) -> None:
+    """Refuse to work in a directory that a layer shows, or above one (E3)."""
+    place = os.path.realpath(workdir)
+    for layer in layers:
+        tree = layer.store.real_path
+        if tree is not None and os.path.commonpath([place, tree]) in (place, tree):
+            raise ValueError(
+                f"workdir={workdir!r} and {layer!r} lie inside one another; name a directory that is apart"
+                " from all layers, on the file system of the upper"
+            )
 
 
 def _check_overlap(layers: tuple[Layer, ...]) -> None:

@@ -371,5 +371,6 @@ def _note(
                 None if base is None or math.isinf(ours) else ours / base.seconds,
                 targets.get(mode),
                 others,
+                f"{name} {what}, {mode}",
             )
         )

@@ -21,6 +21,8 @@ class Row:
     target: float | None = None
     others: dict[str, str] = field(default_factory=dict)
     """Further peers, by name."""
+    label: str = ""
+    """What the row of the further peers is called; by default as the workload."""
 
     @property
     def verdict(self) -> str:
@@ -58,7 +60,7 @@ def others_table(rows: Iterable[Row]) -> list[tuple[str, ...]]:
     return [
         ("workload", "live union", *OTHERS),
         *(
-            (row.workload, _figure(row.ratio), *(row.others.get(name, "-") for name in OTHERS))
+            (row.label or row.workload, _figure(row.ratio), *(row.others.get(name, "-") for name in OTHERS))
             for row in rows
             if row.others
         ),

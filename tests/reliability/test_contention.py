@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unionpath import LayerStack, UnionPath
 
 CROWD: dict[How, int] = {"processes": 8, "threads": 16}
-FEW = 60 if LONG else 12
+FEW = 60 if LONG else 8
 SECONDS = 10.0 if LONG else 0.4
 
 Worlds: TypeAlias = Callable[[str], World]
@@ -175,6 +175,42 @@ def _check_appended(content: bytes, start: bytes, how: How) -> None:
     expected = Counter(f"<{number}.{turn}>" for number in range(CROWD[how]) for turn in range(FEW))
     assert {} == expected - Counter(records), "lost"
     assert {} == Counter(records) - expected, "too many"
+
+
+@pytest.mark.rule("C9")
+@pytest.mark.parametrize("mode", ["ab", "r+b"])
+@pytest.mark.parametrize("stacks", [1, 2])
+@pytest.mark.parametrize("target", ["unlink", "rename", "rename parent"])
+@everywhere
+def test_a_handle_whose_file_goes_away(
+    world_of: Worlds, kind: str, target: str, stacks: int, mode: str
+) -> None:
+    """What is written afterwards is in the file, wherever it is, or refused; it is never lost in silence."""
+    world = world_of(kind)
+    world.renew()
+    with _stacks(world, stacks) as (first, *others):
+        other = others[0] if others else first
+        file = (first / "ld/sub/b").open(mode)
+        where = None
+        if target == "unlink":
+            (other / "ld/sub/b").unlink()
+        elif target == "rename":
+            where = (other / "ld/sub/b").rename("/moved")
+        else:
+            where = (other / "ld").rename("/moved") / "sub/b"
+        try:
+            file.write(b"abc")
+            file.close()
+            refused = None
+        except OSError as error:
+            refused = error.errno
+        assert not (first / "ld/sub/b").exists()
+        if refused is not None:
+            assert stacks == 2, "a stack knows what it did itself"
+            assert refused in (errno.ESTALE, errno.ENOENT)
+        elif where is not None:
+            assert (b"babc" if mode == "ab" else b"abc") == where.read_bytes()
+    _settled(world)
 
 
 @pytest.mark.rule("C9", "C4")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(syscalls.missing() is not None, reason=syscalls.
 PAIRS = [
     pytest.param(kind, operation, id=f"{kind}-{operation.id}")
     for turn, kind in enumerate(GROUNDS if LONG else CORE)
-    for operation in sample(operations(kind), 4, turn)
+    for operation in sample(operations(kind), 5, turn)
 ]
 COLD = ("write-lower", "unlink-both", "mkdir-over-whiteout", "rename-dir-merged", "rmtree-merged")
 

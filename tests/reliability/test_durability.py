@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TypeAlias
 
 import pytest
@@ -57,6 +58,9 @@ NAMED = (
     "rmdir-emptied",
     "rename-lower",
     "rename-both",
+    "rename-dir-upper-over-whiteout",
+    "rename-dir-merged",
+    "rename-dir-lower-over-emptied",
     "rmtree-lower",
     "chmod-lower-deep",
 )
@@ -123,21 +127,36 @@ def test_data_is_synced_before_it_is_published(
 @pytest.mark.parametrize("name", NAMED)
 @pytest.mark.parametrize("kind", SOME)
 def test_directories_are_synced_too(world_of: Callable[[str], World], kind: str, name: str) -> None:
-    """`durability="strict"`: directories too."""
+    """`durability="strict"`: directories too, those that were staged as well."""
+    world = world_of(kind)
     unsynced: dict[Object, str] = {}
 
     def see(call: Call) -> None:
         if call.name in SYNCING and (found := _object(call, 0)) is not None:
             unsynced.pop(_key(found), None)
-        elif call.name in NAMING:
-            for argument in {NAMING[call.name], *((0,) if call.name.startswith("renameat") else ())}:
-                at = os.readlink(f"/proc/{call.pid}/fd/{call.arguments[argument]}")
-                if ".unionpath" not in at and (found := _object(call, argument)) is not None:
-                    unsynced[_key(found)] = f"{at} after {call.describe()}"
+        for found in _changed(call):
+            if stat.S_ISDIR(found.st_mode):
+                unsynced[_key(found)] = call.describe()
 
-    ending = _trace(world_of(kind), name, "strict", see)
+    ending = _trace(world, name, "strict", see)
     assert ending.crash is None
-    assert [] == [*unsynced.values()]
+    there = {_key(os.stat(top)): top for top, _, _ in os.walk(world.upper) if ".wh..wh.unionpath" not in top}
+    assert {} == {there[key]: call for key, call in unsynced.items() if key in there}
+
+
+def _changed(call: Call) -> Iterator[os.stat_result]:
+    """Give the directories whose names or attributes a call changes."""
+    arguments: tuple[int, ...] = ()
+    if call.name in NAMING:
+        arguments = (NAMING[call.name], *((0,) if call.name.startswith("renameat") else ()))
+    elif call.name == "fsetxattr":
+        arguments = (0,)
+    for argument in arguments:
+        if (found := _object(call, argument)) is not None:
+            yield found
+    if call.name == "lsetxattr" and (path := text_at(call.pid, call.arguments[0])) is not None:
+        with suppress(OSError):
+            yield os.lstat(path.replace("/proc/self/", f"/proc/{call.pid}/"))
 
 
 @pytest.mark.rule("E7")

@@ -42,7 +42,7 @@ CASES = [
     pytest.param(kind, operation, fault, id=f"{kind}-{operation.id}-{fault.id}")
     for turn, kind in enumerate(GROUNDS if LONG else CORE)
     for number, fault in enumerate(FAULTS)
-    for operation in sample(operations(kind), 24, number * 3 + turn * 7)
+    for operation in sample(operations(kind), 32, number * 4 + turn * 9)
 ]
 
 

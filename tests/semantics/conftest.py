@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,16 @@ UPPERS = [
     *((BY_ID[kind], 2) for kind in MIDDLE),
     *((BY_ID[kind], 5) for kind in DEEP),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _fsspec_forgets() -> None:
+    """Empty fsspec's one memory of earlier tests: each of its listings looks at all that there is in it."""
+    if "fsspec.implementations.memory" in sys.modules:
+        from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # no stubs
+
+        MemoryFileSystem.store.clear()
+        MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture(params=GROUNDS, ids=lambda ground: ground.id)
@@ -46,7 +57,7 @@ def writing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Builder]
 
 @pytest.fixture(params=(*DEEP, "upath-oci", "upath-table"))
 def writable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Builder]:
-    """Build unions to write to over one lower, in every format and on every store: for long lists of cases."""
+    """Build unions to write to over one lower, in each format, on each store: for long lists of cases."""
     builder = Builder(BY_ID[request.param], tmp_path)
     yield builder
     builder.close()

@@ -375,7 +375,7 @@ def test_exclusive_creators_respect_lowers_everywhere(writing: Builder, name: st
     """On every store and in every format."""
     root = writing.over(LOWER)
     for creator in ("open x", "mkdir", *(("symlink",) if writing.ground.links else ())):
-        assert "EEXIST" == refusal(lambda creator=creator: CREATORS[creator].make(root / name))
+        assert "EEXIST" == refusal(CREATORS[creator].make, root / name)
     assert "EEXIST" == refusal(lambda: (root / name).touch(exist_ok=False))
     assert [] == writing.upper.whiteouts()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -192,9 +192,7 @@ class TestRefusals:
     @pytest.mark.rule("R2", "E2")
     @pytest.mark.parametrize(("source", "target", "expected"), REFUSALS)
     @pytest.mark.parametrize("copied", [False, True], ids=["lower", "merged"])
-    def test_refusals(
-        self, writable: Builder, source: str, target: str, expected: str, copied: bool
-    ) -> None:
+    def test_refusals(self, writable: Builder, source: str, target: str, expected: str, copied: bool) -> None:
         """The kind, emptiness and place of both decide; errors have both paths; nothing changes."""
         mine = Dir({"d": Dir({"sub": Dir({"deep": Dir()})}), "e": Dir(), "empty": Dir(), "f": File(b"f")})
         root = writable.over(LOWER, upper=mine if copied else Dir())
@@ -339,7 +337,9 @@ class TestModes:
     @pytest.mark.rule("R4")
     def test_over_many_lowers(self, writing: Builder) -> None:
         """Whatever the depth of the stack: what was moved is whole, and nothing of it stays."""
-        trees = [Dir({"d": Dir({f"x{number}": File(), "sub": Dir({f"y{number}": File()})})}) for number in range(4)]
+        trees = [
+            Dir({"d": Dir({f"x{number}": File(), "sub": Dir({f"y{number}": File()})})}) for number in range(4)
+        ]
         root = writing.over(*trees, upper=Dir({"d": Dir({"x2": Whiteout(), "own": File()})}))
         (root / "d").rename(root / "moved")
         sub = [f"/sub/y{number}" for number in range(4)]
@@ -426,7 +426,9 @@ class TestModes:
         root = writable.over(Dir({"d": tree, "f": File()}), rename_dir=mode)
         if refused:
             return
-        rows = [(row[0][2:], *row[1:5], row[6]) for row in UnionView(root).whole() if row[0].startswith("/d/")]
+        rows = [
+            (row[0][2:], *row[1:5], row[6]) for row in UnionView(root).whole() if row[0].startswith("/d/")
+        ]
         times = [row[5] for row in UnionView(root).whole() if row[0].startswith("/d")]
         (root / "d").rename(root / "m")
         assert rows == [
@@ -445,7 +447,7 @@ class TestModes:
 
     @pytest.mark.rule("R4")
     def test_one_mode_per_stack(self, tmp_path: Path) -> None:
-        """The mode is a property of the stack; a format that holds no redirects is refused for it, or copies."""
+        """The mode is a property of the stack; `redirect` is refused for a format without redirects."""
         from unionpath import Layer, LayerStack
 
         (tmp_path / "upper").mkdir()
@@ -475,7 +477,9 @@ class TestLinks:
         writing.needs(links=True)
         link = {"l": Link(target)}
         lower = where == "lower"
-        root = writing.over(Dir({**LOWER.entries, **(link if lower else {})}), upper=Dir({} if lower else link))
+        root = writing.over(
+            Dir({**LOWER.entries, **(link if lower else {})}), upper=Dir({} if lower else link)
+        )
         (root / "l").rename(root / "e/m")
         assert target == str((root / "e/m").readlink())
         assert not (root / "l").is_symlink()
@@ -532,7 +536,7 @@ class TestLinks:
     def test_to_another_kind_of_path(self, memory: Builder, tmp_path: Path) -> None:
         """EXDEV for a path of the host; `move` and `copy` cross, in both directions."""
         root = memory.over(LOWER)
-        assert "EXDEV" == refusal(lambda: (root / "f").rename(tmp_path / "f"))  # type: ignore[arg-type]  # that is the test
+        assert "EXDEV" == refusal(lambda: (root / "f").rename(tmp_path / "f"))
         (root / "g").copy(tmp_path / "g")
         (root / "d").copy(tmp_path / "d")
         assert b"g" == (tmp_path / "g").read_bytes()
@@ -587,9 +591,7 @@ def test_the_root(writable: Builder, change: Callable[[UnionPath], object], expe
 @pytest.mark.rule("R6", "L9")
 @pytest.mark.parametrize(("change", "expected"), DOTDOT.values(), ids=DOTDOT)
 @pytest.mark.parametrize("path", ["d/..", "d/sub/..", ".."])
-def test_dotdot(
-    writable: Builder, change: Callable[[UnionPath], object], expected: str, path: str
-) -> None:
+def test_dotdot(writable: Builder, change: Callable[[UnionPath], object], expected: str, path: str) -> None:
     """Of `d/..`: rename EBUSY, unlink EISDIR, rmdir ENOTEMPTY, mkdir EEXIST."""
     if change is DOTDOT["symlink"][0]:
         writable.needs(links=True)

@@ -1,8 +1,8 @@
 """
-The matrix of unionmount-testsuite, in our own words: how files are opened × what is there, and rename families.
+The matrix of unionmount-testsuite, in our own words: ways of opening by what is there, rename families.
 
-Each case is a short program with the errno as data; whoever is right says what a plain file system says, so the
-programs are run on a plain directory of the host, too. Everything is done twice: before and after a copy-up.
+Each case is a short program. Who is right says what a plain file system says, so each program runs on a plain
+directory of the host, too. Everything is done twice: before and after a copy-up.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ def _both(
     builder: Builder, plain: Path, lower: Mapping[str, Node], upper: Mapping[str, Node]
 ) -> tuple[Stage, Stage]:
     plain.mkdir()
-    _fill(plain, Dir({name: node for name, node in {**lower, **upper}.items() if not isinstance(node, Whiteout)}))
+    _fill(
+        plain,
+        Dir({name: node for name, node in {**lower, **upper}.items() if not isinstance(node, Whiteout)}),
+    )
     root = builder.over(Dir(lower), upper=Dir(upper))
     union = Stage(root, lambda: _rows(UnionView(root)))
     return union, Stage(plain, lambda: _rows(HostView(str(plain))))
@@ -103,10 +106,10 @@ def _rows(view: UnionView | HostView) -> list[tuple[str, str, int, str]]:
     return [(path, kind, mode, digest) for path, kind, mode, _, _, _, digest in view.whole()]
 
 
-def told(call: Callable[[], object]) -> object:
+def told(call: Callable[..., object], *arguments: object) -> object:
     """Give the value, or the name of the errno."""
     try:
-        return call()
+        return call(*arguments)
     except OSError as error:
         return errno.errorcode[error.errno or 0]
 
@@ -125,7 +128,7 @@ def use(at: AnyPath, mode: str) -> list[object]:
 
 
 class TestOpening:
-    """Modes × objects, in each layer, twice each."""
+    """All modes, all objects, in each layer, twice each."""
 
     @pytest.mark.rule("C4", "C1", "D2", "D6", "S1", "S2")
     @pytest.mark.parametrize("mode", MODES)
@@ -135,7 +138,7 @@ class TestOpening:
         """What opening gives, and what is there afterwards, is what a plain file system says."""
         union, plain = both(OBJECTS if where != "upper" else {}, OBJECTS if where != "lower" else {})
         for _ in range(2):  # the second time after the copy-up
-            assert told(lambda: use(plain.root / name, mode)) == told(lambda: use(union.root / name, mode))
+            assert told(use, plain.root / name, mode) == told(use, union.root / name, mode)
             assert plain.whole() == union.whole()
 
     @places
@@ -147,8 +150,8 @@ class TestOpening:
         union, plain = both(OBJECTS, {})
         expected = "EISDIR" if name in (".", "..") and mode != "xb" else None
         for _ in range(2):
-            host = os.path.join(plain.root, name)  # not through pathlib, which takes dots away
-            answers = told(lambda: _use_host(host, mode)), told(lambda: use(union.root / name, mode))
+            host = f"{plain.root}/{name}"  # not through pathlib, which takes dots away
+            answers = told(_use_host, host, mode), told(use, union.root / name, mode)
             if name == "..":  # of the root it is the root (L9), on the host another directory
                 assert ("EEXIST" if "x" in mode else expected or "EISDIR") == answers[1]
                 continue
@@ -163,7 +166,7 @@ class TestOpening:
         """A whited-out name is as good as one that never was."""
         union, plain = both(OBJECTS, {was: Whiteout()})
         for _ in range(2):
-            assert told(lambda: use(plain.root / was, mode)) == told(lambda: use(union.root / was, mode))
+            assert told(use, plain.root / was, mode) == told(use, union.root / was, mode)
             assert plain.whole() == union.whole()
 
     @cheapest
@@ -173,8 +176,14 @@ class TestOpening:
     def test_one_after_another(self, both: Make, first: str, second: str) -> None:
         """Any mode after any other, on a file and through a link."""
         union, plain = both(OBJECTS, {})
-        for name, mode in (("file", first), ("to-file", second), ("file", second), ("absent", first), ("absent", second)):
-            assert told(lambda: use(plain.root / name, mode)) == told(lambda: use(union.root / name, mode))
+        for name, mode in (
+            ("file", first),
+            ("to-file", second),
+            ("file", second),
+            ("absent", first),
+            ("absent", second),
+        ):
+            assert told(use, plain.root / name, mode) == told(use, union.root / name, mode)
         assert plain.whole() == union.whole()
 
     @places
@@ -190,7 +199,7 @@ class TestOpening:
                 return file.truncate(size)
 
         for _ in range(2):
-            assert told(lambda: cut(plain.root / name)) == told(lambda: cut(union.root / name))
+            assert told(cut, plain.root / name) == told(cut, union.root / name)
             assert plain.whole() == union.whole()
 
 
@@ -216,13 +225,13 @@ CHANGES: dict[str, Callable[[AnyPath], object]] = {
     "readlink": lambda at: str(at.readlink()),
     "list": lambda at: sorted(child.name for child in at.iterdir()),
     "write_bytes": lambda at: at.write_bytes(b"written"),
-    "link to it": lambda at: at.with_name("linked").hardlink_to(at),
-    "rename it": lambda at: str(at.rename(at.with_name("renamed")).name),
+    "link to it": lambda at: at.with_name("linked").hardlink_to(str(at)),
+    "rename it": lambda at: at.rename(str(at.with_name("renamed"))).name,
 }
 
 
 class TestOtherChanges:
-    """Every other change × every object: the families mkdir, rmdir, unlink, hard link, readlink and symlink."""
+    """Every other change of every object: mkdir, rmdir, unlink, hard link, readlink, symlink and more."""
 
     @pytest.mark.rule("D2", "D3", "D6", "C5", "C8", "R1", "R5")
     @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -232,32 +241,47 @@ class TestOtherChanges:
         """Once, and once again on what is left."""
         union, plain = both(OBJECTS if where != "upper" else {}, OBJECTS if where != "lower" else {})
         for _ in range(2):
-            assert told(lambda: change(plain.root / name)) == told(lambda: change(union.root / name))
+            assert told(change, plain.root / name) == told(change, union.root / name)
             assert plain.whole() == union.whole()
 
     @places
     @pytest.mark.rule("C8", "D6")
-    @pytest.mark.parametrize("source", ["file", "to-file", "dangling", "dir", "absent", "file/below", "sub/up"])
-    @pytest.mark.parametrize("target", ["new", "void", "dir", "to-file", "dangling", "absent/new", "file/new", "dir/new"])
+    @pytest.mark.parametrize(
+        "source", ["file", "to-file", "dangling", "dir", "absent", "file/below", "sub/up"]
+    )
+    @pytest.mark.parametrize(
+        "target", ["new", "void", "dir", "to-file", "dangling", "absent/new", "file/new", "dir/new"]
+    )
     def test_hard_links(self, both: Make, source: str, target: str) -> None:
         """What may be linked where."""
         union, plain = both(OBJECTS, {})
 
         def link(root: AnyPath) -> None:
-            if isinstance(root, Path):  # pathlib's follows no link, but os.link's way of saying so differs
+            if isinstance(root, Path):  # pathlib's doesn't say whether links are followed
                 os.link(root / source, root / target, follow_symlinks=False)
             else:
                 (root / target).hardlink_to(root / source)
 
         for _ in range(2):
-            assert told(lambda: link(plain.root)) == told(lambda: link(union.root))
+            assert told(link, plain.root) == told(link, union.root)
             assert plain.whole() == union.whole()
 
 
 class TestRenaming:
     """Rename families."""
 
-    SOURCES = ("file", "void", "bare", "dir", "to-file", "to-dir", "dangling", "absent", "file/below", "sub/file")
+    SOURCES = (
+        "file",
+        "void",
+        "bare",
+        "dir",
+        "to-file",
+        "to-dir",
+        "dangling",
+        "absent",
+        "file/below",
+        "sub/file",
+    )
     TARGETS = (*SOURCES, "new", "dir/new", "absent/new", "to-dir/new", "sub", "loop")
 
     @pytest.mark.rule("R1", "R2", "R3", "R4", "R5")
@@ -268,7 +292,7 @@ class TestRenaming:
         """Everything onto everything; then once more, and back."""
         union, plain = both(OBJECTS if where != "upper" else {}, OBJECTS if where != "lower" else {})
         for one, other in ((source, target), (source, target), (target, source)):
-            answers = [told(lambda root=root: _rename(root, one, other)) for root in (plain.root, union.root)]
+            answers = [told(_rename, root, one, other) for root in (plain.root, union.root)]
             assert answers[0] == answers[1]
             assert plain.whole() == union.whole()
 
@@ -280,7 +304,9 @@ class TestRenaming:
         """Many objects, each to its neighbour's name, round and round: stale markers show here."""
         made: dict[str, Callable[[int], Node]] = {
             "file": lambda number: File(b"%d" % number),
-            "dir": lambda number: Dir({f"in{number}": File(b"%d" % number), "same": Dir({f"s{number}": File()})}),
+            "dir": lambda number: Dir(
+                {f"in{number}": File(b"%d" % number), "same": Dir({f"s{number}": File()})}
+            ),
             "link": lambda number: Link(f"to{number}"),
             "linked": lambda number: File(b"%d" % number),
         }
@@ -289,13 +315,13 @@ class TestRenaming:
         if thing == "linked":
             for stage in (union, plain):
                 for number in range(length):
-                    (stage.root / f"l{number}").hardlink_to(stage.root / f"n{number}")
+                    (stage.root / f"l{number}").hardlink_to(str(stage.root / f"n{number}"))
         for _ in range(length + 1):
             for stage in (union, plain):
-                stage.root.joinpath("n0").rename(stage.root / "spare")
+                _rename(stage.root, "n0", "spare")
                 for number in range(1, length):
-                    (stage.root / f"n{number}").rename(stage.root / f"n{number - 1}")
-                (stage.root / "spare").rename(stage.root / f"n{length - 1}")
+                    _rename(stage.root, f"n{number}", f"n{number - 1}")
+                _rename(stage.root, "spare", f"n{length - 1}")
             assert plain.whole() == union.whole()
 
     @places
@@ -304,21 +330,70 @@ class TestRenaming:
         "program",
         [
             ["mkdir new", "rename new bare"],
-            ["mkdir new", "touch new/x", "rename new bare", "rmdir bare", "unlink bare/x", "rmdir bare", "mkdir bare"],
-            ["unlink dir/inside", "rmdir dir", "mkdir new", "touch new/inside", "rename new dir", "unlink dir/inside"],
+            [
+                "mkdir new",
+                "touch new/x",
+                "rename new bare",
+                "rmdir bare",
+                "unlink bare/x",
+                "rmdir bare",
+                "mkdir bare",
+            ],
+            [
+                "unlink dir/inside",
+                "rmdir dir",
+                "mkdir new",
+                "touch new/inside",
+                "rename new dir",
+                "unlink dir/inside",
+            ],
             ["unlink dir/inside", "mkdir new", "rename new dir", "rename dir again", "mkdir dir"],
-            ["rename dir moved", "mkdir dir", "touch dir/inside", "rename moved/inside dir/inside", "rmdir moved"],
+            [
+                "rename dir moved",
+                "mkdir dir",
+                "touch dir/inside",
+                "rename moved/inside dir/inside",
+                "rmdir moved",
+            ],
             ["rename sub other", "rename dir sub", "rename other dir", "unlink dir/file", "touch sub/file"],
             ["rename dir bare", "rename bare dir", "rename dir bare", "mkdir dir", "rename dir bare"],
-            ["mkdir new", "rename dir new/dir", "rename new sub/new", "unlink sub/new/dir/inside", "rmdir sub/new/dir"],
-            ["rename sub/file sub/moved", "rename sub sub2", "rename sub2/moved sub2/file", "rename sub2 sub"],
+            [
+                "mkdir new",
+                "rename dir new/dir",
+                "rename new sub/new",
+                "unlink sub/new/dir/inside",
+                "rmdir sub/new/dir",
+            ],
+            [
+                "rename sub/file sub/moved",
+                "rename sub sub2",
+                "rename sub2/moved sub2/file",
+                "rename sub2 sub",
+            ],
             ["unlink file", "mkdir file", "touch file/x", "rename file f2", "touch file", "rename f2 file"],
             ["unlink file", "rename dir file", "rename file dir", "touch file"],
-            ["rename to-dir moved", "rename moved/inside out", "rename dir dir2", "rename moved to-dir", "touch to-dir/x"],
+            [
+                "rename to-dir moved",
+                "rename moved/inside out",
+                "rename dir dir2",
+                "rename moved to-dir",
+                "touch to-dir/x",
+            ],
             ["rename file dir/inside", "rename dir/inside file", "rename void dir/inside", "rmdir dir"],
-            ["mkdir new", "mkdir new/sub", "rename sub/file new/sub/file", "rename new dir", "rename new bare"],
+            [
+                "mkdir new",
+                "mkdir new/sub",
+                "rename sub/file new/sub/file",
+                "rename new dir",
+                "rename new bare",
+            ],
             ["touch new", "rename new file", "unlink file", "rename void file", "unlink file", "touch file"],
-            ["rename dir/inside dir/new", "rename dir moved", "rename moved/new moved/inside", "rename moved dir"],
+            [
+                "rename dir/inside dir/new",
+                "rename dir moved",
+                "rename moved/new moved/inside",
+                "rename moved dir",
+            ],
         ],
         ids="; ".join,
     )
@@ -327,13 +402,13 @@ class TestRenaming:
         union, plain = both(OBJECTS, {})
         for line in program:
             word, *names = line.split()
-            answers = [told(lambda root=root: _do(root, word, names)) for root in (plain.root, union.root)]
+            answers = [told(_do, root, word, names) for root in (plain.root, union.root)]
             assert (line, answers[0]) == (line, answers[1])
             assert (line, plain.whole()) == (line, union.whole())
 
 
 def _rename(root: AnyPath, source: str, target: str) -> None:
-    (root / source).rename(root / target)
+    (root / source).rename(str(root / target))
 
 
 def _do(root: AnyPath, word: str, names: list[str]) -> None:
@@ -348,7 +423,9 @@ class TestImpermissible:
 
     @pytest.mark.rule("E10", "C1")
     @pytest.mark.parametrize("mode", ["r+b", "ab", "wb", "xb"])
-    def test_of_lowers_that_can_not_be_read(self, tmp_path_factory: pytest.TempPathFactory, mode: str) -> None:
+    def test_of_lowers_that_can_not_be_read(
+        self, tmp_path_factory: pytest.TempPathFactory, mode: str
+    ) -> None:
         """EACCES or EPERM for whoever may not read what would have to be copied; EEXIST comes first."""
         if os.getuid() != 0:
             pytest.skip("making files of others needs root")
@@ -385,7 +462,7 @@ def _as_nobody_would(place: Path, mode: str) -> str:
 
             warnings.simplefilter("ignore")
             stack = LayerStack([place / "lower"], upper=place / "upper", durability="volatile")
-            answer = told(lambda: _write(stack / "f", mode))
+            answer = told(_write, stack / "f", mode)
             os.write(writing, str(answer).encode())
         except BaseException as error:  # noqa: BLE001  # told to the parent
             os.write(writing, repr(error).encode())

@@ -137,8 +137,8 @@ class Directory(Protocol):
         """
         List the names in it, each with `tags[kind]` for its `Kind`, in the store's own order.
 
-        The caller's tags (seven, one per `Kind`) spare a second pass over large directories. An eighth, if given,
-        is for character devices 0:0, which mean something to a format.
+        The caller's tags (seven, one per `Kind`) spare a second pass over large directories. An eighth, if
+        given, is for character devices 0:0, which mean something to a format.
         Names `.` and `..` are left out. A name that vanishes meanwhile may be listed or not.
         """
 

@@ -155,13 +155,6 @@ class Application:
     def _place(self, path: str) -> tuple[WritableDirectory, str]:
         return self.directory(parent_of(path)), name_of(path)
 
-    def _place_to_make(self, step: Make | Write | Link) -> tuple[WritableDirectory, str]:
-        """Give the place of a new name; a removal that was interrupted there is finished first."""
-        table = self._marks.table
-        if step.over_whiteout and table is not None and _parts(step.path) in table.pending():
-            self.clear_removed(step.path)
-        return self._place(step.path)
-
     def _new_name(self) -> str:
         name = self._work.new_name()
         self._staged.append(name)
@@ -171,10 +164,38 @@ class Application:
         self, staged: str, directory: WritableDirectory, name: str, how: Move = Move.EXCLUSIVE
     ) -> None:
         """Give a staged object its name."""
-        self._work.staging.rename(staged, directory, name, how)
+        try:
+            self._work.staging.rename(staged, directory, name, how)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP or how is Move.REPLACE:
+                raise
+            self._publish_plainly(staged, directory, name, how)
         if how is not Move.EXCHANGE:
             self._staged.remove(staged)
         self._marks.settle(directory)
+
+    def _publish_plainly(self, staged: str, directory: WritableDirectory, name: str, how: Move) -> None:
+        """
+        Do the same where a file system (NFS, say) has nothing but rename(2).
+
+        Other writers of the union are kept out by the lock. In place of an exchange there are two renames,
+        and between them the name shows what is below.
+        """
+        staging = self._work.staging
+        if how is Move.EXCHANGE:
+            aside = self._new_name()
+            directory.rename(name, staging, aside)
+            try:
+                staging.rename(staged, directory, name)
+            except BaseException:
+                staging.rename(aside, directory, name)
+                raise
+            staging.rename(aside, staging, staged)
+            self._staged.remove(aside)
+            return
+        if self._has(directory, name):
+            raise FileExistsError(errno.EEXIST, "the name is taken")
+        staging.rename(staged, directory, name)
 
     # --- copy-up -----------------------------------------------------------------------------------
 
@@ -274,6 +295,7 @@ class Application:
                 self._marks.set_opaque(here, _parts(path))
             for inner, code in self._listing(source).items():
                 below = f"{source}/{inner}"
+                self._check_name(source, inner)
                 if code & KIND_MASK == Kind.DIRECTORY:
                     pending.append((below, here, inner))
                 else:
@@ -282,6 +304,12 @@ class Application:
         for origin, above, name in reversed(made):
             copy_attributes(origin, origin.status(), above, name, self._upper)
         return top
+
+    def _check_name(self, directory: str, name: str) -> None:
+        """Refuse to copy a name that the upper would take for a marker (M4)."""
+        if self._marks.format.is_reserved(_parts(directory), name):
+            path = f"{directory}/{name}"
+            raise oserror(errno.EINVAL, path, hint="names like this are markers in the upper's format")
 
     def _stage_leaf(self, path: str, here: WritableDirectory, name: str) -> None:
         origin = self._origins(path)
@@ -310,7 +338,7 @@ class Application:
     # --- making ------------------------------------------------------------------------------------
 
     def _make(self, step: Make, mode: RawMode | None) -> None:
-        directory, name = self._place_to_make(step)
+        directory, name = self._place(step.path)
         if step.over_whiteout and self._marks.in_place:
             self._make_staged(step, directory, name, mode)
             return
@@ -364,16 +392,29 @@ class Application:
 
     def _inherit(self, directory: WritableDirectory, staged: str, kind: Kind) -> None:
         """Do to a staged new object what the system does to one made in a set-group-ID directory (C10)."""
-        above = directory.status()
+        above, staging = directory.status(), self._work.staging
+        if kind is not Kind.SYMLINK and Capability.XATTRS in self._capabilities:
+            self._inherit_access(directory, staged, kind)
         if not above.st_mode & _stat.S_ISGID:
             return
-        staging = self._work.staging
         staging.chown(staged, -1, above.st_gid)
         if kind is Kind.DIRECTORY:
             staging.chmod(staged, _stat.S_IMODE(staging.stat(staged).st_mode) | _stat.S_ISGID)
 
+    def _inherit_access(self, directory: WritableDirectory, staged: str, kind: Kind) -> None:
+        """Give a staged new object the default access list of its directory, within its own mode (acl(5))."""
+        default = directory.getxattr(None, "system.posix_acl_default")
+        if default is None:
+            return
+        staging = self._work.staging
+        wanted = _stat.S_IMODE(staging.stat(staged).st_mode)
+        staging.setxattr(staged, "system.posix_acl_access", default)
+        if kind is Kind.DIRECTORY:
+            staging.setxattr(staged, "system.posix_acl_default", default)
+        staging.chmod(staged, wanted & _stat.S_IMODE(staging.stat(staged).st_mode))
+
     def _write(self, step: Write, content: Content) -> None:
-        directory, name = self._place_to_make(step)
+        directory, name = self._place(step.path)
         if not self._renames:
             directory.put(name, BytesIO(content) if isinstance(content, bytes) else content)
             change_attributes(directory, name, step.change)
@@ -420,7 +461,7 @@ class Application:
 
     def _link(self, step: Link) -> None:
         source, source_name = self._place(step.source)
-        directory, name = self._place_to_make(step)
+        directory, name = self._place(step.path)
         if step.over_whiteout and self._marks.in_place:
             staged = self._new_name()
             self._work.staging.link(staged, source, source_name)
@@ -507,7 +548,7 @@ class Application:
         return True
 
     def _set_aside(self, directory: WritableDirectory, name: str) -> None:
-        directory.rename(name, self._work.staging, self._new_name(), Move.EXCLUSIVE)
+        directory.rename(name, self._work.staging, self._new_name())
         self._marks.settle(directory)
 
     def _remove_directory_of_table(
@@ -691,10 +732,9 @@ class Application:
             if kind is Kind.DIRECTORY:
                 if over_whiteout:
                     self._marks.set_opaque(directory.child(name), _parts(target))
-                pending += [
-                    (f"{source}/{inner}", f"{target}/{inner}", Kind(code & KIND_MASK), False)
-                    for inner, code in self._listing(source).items()
-                ]
+                for inner, code in self._listing(source).items():
+                    self._check_name(target, inner)
+                    pending.append((f"{source}/{inner}", f"{target}/{inner}", Kind(code & KIND_MASK), False))
             if over_whiteout:
                 self._marks.drop(directory, _parts(parent_of(target)), name)
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from unionpath.model.change import Attributes
 from unionpath.model.entry import Kind, Stat, kind_of
-from unionpath.model.errors import UnsupportedOperation
+from unionpath.model.errors import UnsupportedOperation, oserror
 from unionpath.model.layer import LayerView
 from unionpath.model.store import Capability, Directory
 from unionpath.model.whiteout import WhiteoutFormat
@@ -76,6 +76,8 @@ def stage(
     status = origin.status()
     kind = kind_of(status.st_mode)
     check_able(kind, upper.store.capabilities, origin.path)
+    if kind is Kind.CHAR_DEVICE and status.st_rdev == 0:
+        raise oserror(errno.EPERM, origin.path, hint="a device 0:0 would be a whiteout")
     match kind:
         case Kind.FILE:
             with closing(staging.open_new(name, "wb", _PRIVATE_PERMISSIONS)) as target:

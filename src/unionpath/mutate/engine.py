@@ -14,11 +14,12 @@ import stat as _stat
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext, suppress
+from functools import partial
 from io import RawIOBase
 from typing import Final, Literal, NamedTuple, TypeVar, cast
 
 from unionpath.model.change import Attributes
-from unionpath.model.entry import Kind
+from unionpath.model.entry import Kind, Stat
 from unionpath.model.errors import UnsupportedOperation, oserror
 from unionpath.model.layer import LayerView
 from unionpath.model.parts import check_text, show_parts
@@ -31,7 +32,7 @@ from unionpath.mutate.copy_up import stage
 from unionpath.mutate.handle import DeferredFile
 from unionpath.mutate.marks import Marks
 from unionpath.mutate.plan import Facts, RenameMode
-from unionpath.mutate.steps import CopyUp, Link, Make, Plan, Remove, Rename, Write
+from unionpath.mutate.steps import CopyUp, Duplicate, Link, Make, Plan, Remove, Rename, Write
 from unionpath.mutate.survey import Survey
 from unionpath.mutate.work import WorkArea, delete
 from unionpath.resolve.resolver import Resolver
@@ -87,13 +88,13 @@ class Engine:
             workdir,
             [_mark_of(layer, upper) for layer in resolver.layers[1:]],
             volatile=not self._durable,
+            adopt=adopt,
         )
         self._marks = Marks(upper, self._work, sync=durability == "strict")
         if self._marks.table is not None:
             self._work.before_writing(self._mend_table)
-        self._deferred: weakref.WeakKeyDictionary[DeferredFile, str] = weakref.WeakKeyDictionary()
-        if Capability.RENAMES in upper.store.capabilities:
-            self._work.check(adopt=adopt)
+        self._deferred: weakref.WeakSet[DeferredFile] = weakref.WeakSet()
+        self._work.check()
 
     def recover(self) -> None:
         """Clear what writers left that died."""
@@ -144,6 +145,12 @@ class Engine:
         """Set metadata (C5)."""
         self._change(lambda survey: self.plan_change(path, attributes, follow, survey), path)
 
+    def adorn(self, path: str, attributes: Attributes) -> None:
+        """Set what the upper has a place for of a copied object's metadata."""
+        attributes = _within(attributes, self._store.capabilities)
+        if attributes != Attributes():
+            self.change(path, attributes)
+
     def set_xattr(
         self, path: str, attribute: str, value: bytes | None, present: bool | None, follow: bool = True
     ) -> None:
@@ -162,6 +169,10 @@ class Engine:
             return steps
 
         self._change(plan, path)
+
+    def stat(self, path: str) -> Stat:
+        """Stat what the union shows."""
+        return self._resolver.stat(path)
 
     def copy_up(self, path: str, follow: bool = True) -> None:
         """Bring an object to the upper (C1)."""
@@ -305,8 +316,7 @@ class Engine:
         litter: list[str] = []
         try:
             try:
-                with self._work:
-                    return act(_Operation(self._survey(None), ready, litter))
+                return self._work.run(lambda: self._operate(act, ready, litter))
             except _Large as large:
                 return self._locked_after_copying(act, large, ready, litter)
             finally:
@@ -328,6 +338,13 @@ class Engine:
             with suppress(OSError):
                 delete(self._work.staging, litter.pop())
 
+    def _operate(self, act: Callable[[_Operation], _T], ready: dict[str, str], litter: list[str]) -> _T:
+        table = self._marks.table
+        if table is not None and table.pending():
+            # Another writer died in the middle of a removal while we had the stack open.
+            self._mend_table()
+        return act(_Operation(self._survey(None), ready, litter))
+
     def _locked_after_copying(
         self, act: Callable[[_Operation], _T], large: _Large, ready: dict[str, str], litter: list[str]
     ) -> _T:
@@ -337,8 +354,7 @@ class Engine:
                 held.enter_context(self._work.copying(large.path))
                 self._stage_large(large.path, ready)
                 try:
-                    with self._work:
-                        return act(_Operation(self._survey(None), ready, litter))
+                    return self._work.run(partial(self._operate, act, ready, litter))
                 except _Large as other:
                     large = other
                 finally:
@@ -354,9 +370,13 @@ class Engine:
     ) -> RawIOBase | None:
         self._check_large(work, plan)
         try:
-            return self._application(work).run(plan, content=content, mode=mode)
-        finally:
+            opened = self._application(work).run(plan, content=content, mode=mode)
+        except BaseException:
             self._tell(plan)
+            raise
+        self._tell(plan)
+        self._follow(plan)
+        return opened
 
     def _check_large(self, work: _Operation, plan: Plan) -> None:
         if Capability.RENAMES not in self._store.capabilities:
@@ -380,25 +400,33 @@ class Engine:
         )
 
     def _tell(self, plan: Plan) -> None:
-        """Tell whoever remembers the names that the plan concerns."""
+        """Tell the resolver which names the plan concerns, where no watch does."""
+        if not self._told:
+            return
         for step in plan:
-            if self._told:
-                self._resolver.changed(step.path)
-                if isinstance(step, Rename):
-                    self._resolver.changed(step.target)
-            if self._deferred and isinstance(step, (Remove, Rename, Write, Make, Link)):
+            self._resolver.changed(step.path)
+            if isinstance(step, (Rename, Duplicate)):
+                self._resolver.changed(step.target)
+
+    def _follow(self, plan: Plan) -> None:
+        """Have open files that aren't copied up follow their names, or lose them, now that it is done."""
+        if not self._deferred:
+            return
+        for step in plan:
+            if isinstance(step, (Remove, Rename, Write, Make, Link)):
                 self._orphan(step.path, step.target if isinstance(step, Rename) else None)
 
     def _orphan(self, path: str, target: str | None) -> None:
         """Have the files that are open but not copied up follow their names, or lose them."""
-        for file, place in tuple(self._deferred.items()):
+        for file in tuple(self._deferred):
+            place = file.path
             if target is not None and (place == target or place.startswith(target + "/")):
                 file.orphaned = True
             elif place == path or place.startswith(path + "/"):
                 if target is None:
                     file.orphaned = True
                 else:
-                    self._deferred[file] = target + place[len(path) :]
+                    file.path = target + place[len(path) :]
 
     def _stage_large(self, path: str, ready: dict[str, str]) -> None:
         """Copy a large file into the work area, if it still has to be copied up."""
@@ -406,8 +434,7 @@ class Engine:
         facts = survey.facts(path)
         if facts.in_upper or facts.kind is not Kind.FILE:
             return
-        with self._work:
-            name = self._work.new_name()
+        name = self._work.run(self._work.new_name)
         staging = self._work.staging
         try:
             stage(survey.origin(facts.path), staging, name, self._upper, durable=self._durable)
@@ -467,7 +494,9 @@ class Engine:
         steps = planner.write(facts, 0, in_place=self._must_write_in_place(work.survey, facts))
         attributes = attributes and _within(attributes, self._store.capabilities)
         if steps is None:
-            with closing(source()) as reader, self._open_found(work, facts, "wb", path) as target:
+            # What was read is in the work area; the source may be the very file that is cut now.
+            reader = self._work.staging.open(staged[0]) if staged else source()
+            with closing(reader), self._open_found(work, facts, "wb", path) as target:
                 transfer(reader, target)
         else:
             step = cast("Write", steps[-1])._replace(change=attributes, staged=staged[0] if staged else None)
@@ -529,24 +558,40 @@ class Engine:
         if not truncate:
             return self._open_deferred(facts.path, mode)
         self._apply(work, planner.copy_up(facts, data=False))
-        return self._open_in_upper(work, facts.path, mode)
+        return self._open_in_upper(work.survey, facts.path, mode)
 
-    def _open_in_upper(self, work: _Operation, path: str, mode: RawMode) -> RawIOBase:
-        return self._application(work).directory(parent_of(path)).open_writable(name_of(path), mode)
+    def _open_in_upper(self, survey: Survey, path: str, mode: RawMode) -> RawIOBase:
+        """Open a file that the upper has, or has had a moment ago."""
+        application = self._application(_Operation(survey, {}, []))
+        return application.directory(parent_of(path)).open_writable(name_of(path), mode)
 
     def _open_deferred(self, path: str, mode: RawMode) -> RawIOBase:
-        file = DeferredFile(self._resolver.open(path), mode, self._promote)
-        self._deferred[file] = path
+        file = DeferredFile(self._resolver.open(path), path, mode, self)
+        self._deferred.add(file)
         return file
 
-    def _promote(self, file: DeferredFile) -> RawIOBase:
+    def promoted(self, file: DeferredFile) -> RawIOBase:
         """Give the upper's file for one that was opened in a lower, copied up if nobody did that yet (C9)."""
-        opened = self._locked(lambda work: self._promoted(work, file), self._deferred[file])
-        self._deferred.pop(file, None)
+        opened = self._locked(lambda work: self._promoted(work, file), file.path)
+        self._deferred.discard(file)
+        return opened
+
+    def met(self, file: DeferredFile) -> RawIOBase | None:
+        """Give the upper's file for one opened in a lower, if it has been copied up meanwhile (C9)."""
+        if file.orphaned:
+            return None
+        try:
+            facts = self._survey(None).facts(file.path, data=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not facts.in_upper or facts.kind is not Kind.FILE or facts.incomplete:
+            return None
+        opened = self._open_in_upper(self._survey(None), file.path, cast("RawMode", file.mode))
+        self._deferred.discard(file)
         return opened
 
     def _promoted(self, work: _Operation, file: DeferredFile) -> RawIOBase:
-        path = self._deferred[file]
+        path = file.path
         mode = cast("RawMode", file.mode)
         if file.orphaned:
             return self._orphan_copy(file, mode)
@@ -555,7 +600,7 @@ class Engine:
             # Removed, or renamed: to where, only whoever did it knows. Better no write than a lost one.
             raise oserror(errno.ESTALE, path, hint="someone removed or renamed the file since it was opened")
         self._apply(work, planner.copy_up(facts))
-        return self._open_in_upper(work, path, mode)
+        return self._open_in_upper(work.survey, path, mode)
 
     def _orphan_copy(self, file: DeferredFile, mode: RawMode) -> RawIOBase:
         """

@@ -8,9 +8,9 @@ the kernel). Asking for the descriptor copies up, since whoever has it may write
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import threading
 from io import RawIOBase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from unionpath.model.typed import override
 from unionpath.model.writable import RawMode
@@ -21,18 +21,34 @@ if TYPE_CHECKING:
 _SHOWN_MODES = {"wb+": "rb+"}
 
 
-class DeferredFile(RawIOBase):
-    """A raw file in one of the modes that keep what is there: `ab`, `ab+`, `rb+`."""
+class Owner(Protocol):
+    """What knows where a file is by now; the engine of a stack is one."""
 
-    def __init__(
-        self, source: RawIOBase, mode: RawMode, promote: Callable[[DeferredFile], RawIOBase]
-    ) -> None:
+    def promoted(self, file: DeferredFile, /) -> RawIOBase:
+        """Give the upper's file, copied up if nobody did that yet."""
+
+    def met(self, file: DeferredFile, /) -> RawIOBase | None:
+        """Give the upper's file if somebody copied it up since, else None."""
+
+
+class DeferredFile(RawIOBase):
+    """
+    A raw file in one of the modes that keep what is there: `ab`, `ab+`, `rb+`.
+
+    Several of them, and files opened in the upper, are one file to whoever uses them: what any of them writes
+    is seen by all from then on, as if each had been copied up when it was opened.
+    """
+
+    def __init__(self, source: RawIOBase, path: str, mode: RawMode, owner: Owner) -> None:
         self._raw = source
         self._mode = mode
-        self._promote = promote
+        self._owner = owner
         self._promoted = False
+        self._lock = threading.RLock()
+        self.path = path
+        """Where it is in the union; its owner keeps this right when the file is renamed."""
         self.orphaned = False
-        """The name it was opened by has been given to something else since, or removed."""
+        """Its name has been given to something else since, or removed."""
         self.name: str | int = ""
         if mode.startswith("a"):
             source.seek(0, io.SEEK_END)
@@ -51,12 +67,29 @@ class DeferredFile(RawIOBase):
         """Give the upper's file, at the same position."""
         self._check_open()
         if not self._promoted:
-            position = self._raw.tell()
-            upper = self._promote(self)
-            upper.seek(position)
-            lower, self._raw, self._promoted = self._raw, upper, True
-            lower.close()
+            with self._lock:
+                if not self._has_moved():
+                    self._go_on_with(self._owner.promoted(self))
         return self._raw
+
+    def _current(self) -> RawIOBase:
+        """Give the file as it is by now: the upper's, if anyone copied it up."""
+        self._check_open()
+        if not self._promoted:
+            with self._lock:
+                upper = None if self._has_moved() else self._owner.met(self)
+                if upper is not None:
+                    self._go_on_with(upper)
+        return self._raw
+
+    def _has_moved(self) -> bool:
+        """Tell whether another thread was faster."""
+        return self._promoted
+
+    def _go_on_with(self, upper: RawIOBase) -> None:
+        upper.seek(self._raw.tell())
+        lower, self._raw, self._promoted = self._raw, upper, True
+        lower.close()
 
     def _check_open(self) -> None:
         if self.closed:
@@ -87,7 +120,7 @@ class DeferredFile(RawIOBase):
         if "+" not in self._mode:
             raise io.UnsupportedOperation("File not open for reading")
         view = memoryview(buffer).cast("B")
-        data = self._raw.read(len(view))
+        data = self._current().read(len(view))
         if data is None:
             return None
         view[: len(data)] = data
@@ -99,7 +132,7 @@ class DeferredFile(RawIOBase):
         self._check_open()
         if "+" not in self._mode:
             raise io.UnsupportedOperation("File not open for reading")
-        return self._raw.readall() or b""
+        return self._current().readall() or b""
 
     @override
     def write(self, data: ReadableBuffer) -> int | None:
@@ -117,8 +150,7 @@ class DeferredFile(RawIOBase):
     @override
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move."""
-        self._check_open()
-        return self._raw.seek(offset, whence)
+        return (self._current() if whence == io.SEEK_END else self._raw).seek(offset, whence)
 
     @override
     def tell(self) -> int:

@@ -59,7 +59,7 @@ class Facts(NamedTuple):
     names: bool = False
     """A directory that shows names."""
     reserved: str = ""
-    """Why the name can't be made in the upper."""
+    """Why the name, or one above it that the upper lacks, can't be made in the upper (M4)."""
     too_long: str = ""
     """Why the upper can't hold a whiteout of the name (M10)."""
     incomplete: bool = False
@@ -153,6 +153,7 @@ def change(facts: Facts, attributes: Attributes, capabilities: Capability) -> Pl
     if facts.in_upper or facts.path == "/":
         return (SetAttributes(facts.path, attributes),)
     assert facts.layer is not None
+    _check_name(facts)
     return (*facts.parents, CopyUp(facts.path, facts.kind, facts.layer, change=attributes))
 
 
@@ -169,6 +170,7 @@ def write(facts: Facts, size: int, *, in_place: bool) -> Plan | None:
         return (*facts.parents, Write(facts.path, size, over_whiteout=facts.marked))
     if facts.kind is not Kind.FILE or in_place:
         return None
+    _check_name(facts)
     return (*facts.parents, Write(facts.path, size, like=facts.layer))
 
 
@@ -275,6 +277,7 @@ def _rename_problem(source: Facts, target: Facts) -> int:
 def _copied_up(facts: Facts, *, data: bool = True) -> tuple[CopyUp, ...]:
     if (facts.in_upper and not facts.incomplete) or facts.path == "/":
         return ()
+    _check_name(facts)
     assert facts.kind is not None
     assert facts.layer is not None
     return (CopyUp(facts.path, facts.kind, facts.layer, data=data),)

@@ -32,6 +32,7 @@ class Survey:
         self._resolver = resolver
         self._marks = marks
         self._store = cast("WritableStore", resolver.layers[0].store)
+        self._above = self._store.home().parts
         self._spots: dict[str, Spot] = {}
         self._parents: dict[str, Source] = {}
         self.directories: dict[str, WritableDirectory] = {}
@@ -50,6 +51,7 @@ class Survey:
         """Find out what a plan has to know of one name, and remember where things are for its application."""
         spot = self._resolver.spot(path, follow)
         where = spot.path
+        self._check_within(path, where)
         self._spots[where] = spot
         last = name_of(path)
         special: Literal["", "root", ".."] = ".." if last == ".." else "root" if not spot.name else ""
@@ -68,14 +70,16 @@ class Survey:
         if below and spot.name and (spot.kind is not None or is_marked):
             shows_below = spot.layer not in (0, None) or self._resolver.shows_below(spot, path)
         shows_names = names and spot.kind is Kind.DIRECTORY and bool(self._resolver.listing(spot.path))
-        above_parts = tuple(spot.path.split("/")[1:-1])
         reserved = too_long = ""
         if spot.name:
-            if self._marks.format.is_reserved(above_parts, spot.name):
+            above_parts = tuple(where.split("/")[1:-1])
+            depth = len(above_parts) - len(parents)
+            made = [*enumerate(above_parts[depth:], depth), (len(above_parts), spot.name)]
+            if any(self._marks.format.is_reserved(above_parts[:at], name) for at, name in made):
                 reserved = (
                     f"names like this are markers in format {self._marks.format.name!r}; 'table' allows them"
                 )
-            if shows_below and not reserved:
+            elif shows_below:
                 too_long = self._why_too_long(above_parts, spot.name)
         return Facts(
             path,
@@ -91,6 +95,14 @@ class Survey:
             too_long=too_long,
             incomplete=data and self._is_incomplete(spot),
         )
+
+    def _check_within(self, path: str, where: str) -> None:
+        """Refuse what is above the place at which the upper is shown (`Layer(at=…)`)."""
+        if not self._above:
+            return
+        parts = tuple(where.split("/")[1:])
+        if parts[: len(self._above)] != self._above or len(parts) <= len(self._above):
+            raise oserror(errno.EROFS, path, hint=f"the upper begins at {show_parts(self._above)}")
 
     def _is_incomplete(self, spot: Spot) -> bool:
         layout = self._marks.format
@@ -143,8 +155,12 @@ class Survey:
         """
         Say what sends look-ups in a directory moved to `target` back to where the lowers have it.
 
-        As the kernel (`ovl_set_redirect`): the old name alone, if it stays in its directory.
+        As the kernel (`ovl_set_redirect`): the old name alone, if it stays in its directory; an absolute
+        redirect that is there already stays.
         """
+        own = self._own_redirect(path)
+        if own is not None and own.startswith("/"):
+            return own
         below = self.path_below(path)
         above = parent_of(path)
         if above == parent_of(target) and parent_of(below) == (
@@ -152,6 +168,12 @@ class Survey:
         ):
             return name_of(below)
         return below
+
+    def _own_redirect(self, path: str) -> str | None:
+        spot = self._spots[path]
+        if spot.layer != 0:
+            return None
+        return self._marks.format.redirect(spot.beside[0][1].child(spot.name), None)
 
     def path_below(self, path: str) -> str:
         """
@@ -181,7 +203,8 @@ class Survey:
             layer, directory = parent
             return Origin(path, directory, None, self._resolver.layers[layer].format, lambda: _no_data(path))
         spot = self._spots.get(path) or self._resolver.spot(path, False)
-        assert spot.layer is not None
+        if spot.layer is None:  # it was there when the plan was made
+            raise oserror(errno.ENOENT, path)
         holder = next(directory for layer, directory in spot.beside if layer == spot.layer)
         layout = self._resolver.layers[spot.layer].format
         return Origin(path, holder, spot.spelling, layout, lambda: self._resolver.open(path))

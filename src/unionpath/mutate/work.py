@@ -23,7 +23,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 from zlib import crc32
 
 from unionpath.model.entry import Kind
@@ -41,6 +41,7 @@ _COPYING: Final = "copying"
 _COPY_LOCKS: Final = 64
 _TAGS: Final = tuple(range(7))
 _DIRECTORY: Final = int(Kind.DIRECTORY)
+_T = TypeVar("_T")
 
 
 class _Session:
@@ -68,22 +69,34 @@ class WorkArea:
     """The work area of one upper, as one stack uses it."""
 
     def __init__(
-        self, upper: LayerView, workdir: WritableStore | None, lowers: Sequence[str], *, volatile: bool
+        self,
+        upper: LayerView,
+        workdir: WritableStore | None,
+        lowers: Sequence[str],
+        *,
+        volatile: bool,
+        adopt: bool,
     ) -> None:
         self._upper = upper
         self._store = cast("WritableStore", upper.store)
         self._workdir = workdir
         self._lowers = "".join(f"{lower}\n" for lower in lowers).encode("utf-8", "surrogateescape")
         self._volatile = volatile
+        self._adopt = adopt
         self._stages = Capability.RENAMES in self._store.capabilities
         self._area: WritableDirectory | None = None
         self._lock: Lock | None = None
         self._session: _Session | None = None
         self._ending: Callable[[], object] = _nothing
-        self._mutex = threading.RLock()
-        self._depth = 0
+        self._renew_mutex()
         self._prepare: list[Callable[[], None]] = []
         _AREAS.add(self)
+
+    def _renew_mutex(self) -> None:
+        self._mutex = threading.RLock()
+        # How often this thread holds it: what no counter of ours could tell after an interrupt.
+        # Private, but in every CPython since 3.11; typeshed doesn't know it.
+        self._count: Callable[[], int] = self._mutex._recursion_count  # type: ignore[attr-defined]
 
     def before_writing(self, prepare: Callable[[], None]) -> None:
         """Have something done under the lock when this writer begins."""
@@ -91,40 +104,40 @@ class WorkArea:
 
     # --- the lock ----------------------------------------------------------------------------------
 
-    def __enter__(self) -> None:
+    def run(self, act: Callable[[], _T]) -> _T:
         """
-        Become the one writer of the upper, in this process and others; reentrant.
+        Do something as the one writer of the upper, in this process and others; reentrant.
+
+        The mutex is taken by `with` itself, and the lock on the upper is given back whatever happens in
+        between: an exception from a signal's handler may come at any instant.
 
         Raises:
             OSError (ESTALE): the upper isn't where it was (E9). Others: the area can't be made.
         """
-        self._mutex.acquire()
-        try:
-            if self._depth == 0:
-                self._begin()
-            self._depth += 1
-        except BaseException:
-            self._mutex.release()
-            raise
+        with self._mutex:
+            nested = self._count() > 1
+            try:
+                if not nested:
+                    self._begin()
+                return act()
+            finally:
+                if not nested:
+                    try:
+                        self._finish()
+                    except BaseException:
+                        self._finish()
+                        raise
 
-    def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        try:
-            if self._depth == 0 and self._lock is not None:
-                self._lock.release()
-        finally:
-            self._mutex.release()
+    def _finish(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def _begin(self) -> None:
         self._store.confirm()
         lock = self._lock or self._open()
         lock.acquire()
-        try:
-            if self._stages and (self._session is None or self._session.directory.status().st_nlink == 0):
-                self._start()
-        except BaseException:
-            (self._lock or lock).release()
-            raise
+        if self._stages and (self._session is None or self._session.directory.status().st_nlink == 0):
+            self._start()
 
     def _open(self) -> Lock:
         """Make the area if it isn't there, and its lock."""
@@ -159,11 +172,15 @@ class WorkArea:
             self._lock.close()
             self._open().acquire()
         assert self._area is not None
-        self.recover_here()
+        # A volatile writer's end is for whoever opens the upper next to judge, or for `recover`.
+        self._recover(volatile=self._adopt)
         self._remember_lowers()
         stage = _entered(self._area, _STAGE)
         name = secrets.token_hex(8)
         directory = stage.mkdir(name, 0o700)
+        stage.chmod(name, 0o700)  # without the set-group-ID bit of an upper's root
+        if Capability.XATTRS in self._store.capabilities:
+            _forget_default_access(directory)
         lock = stage.lock(name)
         lock.acquire()
         if self._volatile:
@@ -174,10 +191,8 @@ class WorkArea:
     def _place(self, *, make: bool) -> tuple[WritableDirectory, str]:
         """Say in which directory the area is, and under which name."""
         if self._workdir is not None:
-            return self._workdir.root(), "unionpath"
-        table = self._upper.format.table()
-        if table is not None:
-            return cast("WritableDirectory", table.home), table.directory
+            # Another upper may use the same one.
+            return self._workdir.root(), f"unionpath-{crc32(os.fsencode(self._store.place)):08x}"
         if not isinstance(self._upper.format.whiteout(self._store.home().parts, "name"), MarkerDevice):
             return self._store.home(), PRIVATE
         name = f".{os.path.basename(self._store.real_path or 'upper')}.unionpath"
@@ -209,13 +224,7 @@ class WorkArea:
     @contextmanager
     def copying(self, path: str) -> Iterator[None]:
         """Be the one who copies up `path`, without keeping other writers waiting (C9)."""
-        with self:
-            assert self._area is not None
-            locks = _entered(self._area, _COPYING)
-            name = f"{crc32(os.fsencode(path)) % _COPY_LOCKS:02x}"
-            with suppress(FileExistsError):
-                locks.create(name)
-            lock = locks.lock(name)
+        lock = self.run(lambda: self._copy_lock(path))
         lock.acquire()
         try:
             yield
@@ -223,14 +232,22 @@ class WorkArea:
             lock.release()
             lock.close()
 
+    def _copy_lock(self, path: str) -> Lock:
+        assert self._area is not None
+        locks = _entered(self._area, _COPYING)
+        name = f"{crc32(os.fsencode(path)) % _COPY_LOCKS:02x}"
+        with suppress(FileExistsError):
+            locks.create(name)
+        return locks.lock(name)
+
     # --- what others left --------------------------------------------------------------------------
 
-    def check(self, *, adopt: bool) -> None:
+    def check(self) -> None:
         """
         See whether the upper may be written over these lowers, and clear what dead writers left.
 
         Raises:
-            ValueError: it was written over others (E3), or a volatile writer died (E7); not if `adopt`.
+            ValueError: it was written over others (E3), or a volatile writer died (E7); not if adopted.
         """
         try:
             home, name = self._place(make=False)
@@ -239,12 +256,20 @@ class WorkArea:
             if is_absence(error):
                 return
             raise
-        self._check_lowers(area, adopt=adopt)
+        if not self._may_write_over(area):
+            raise ValueError(
+                f"{self._upper.name} was written over other lowers, so its whiteouts may mean something else"
+                f" now:\nthen:\n{_shown(area.read(_LOWERS))}now:\n{_shown(self._lowers)}"
+                "take an upper of its own, or accept it with LayerStack(…, adopt=True)"
+            )
         lock = home.lock(name)
         try:
             lock.acquire()
             try:
-                self._clear_dead(area, adopt=adopt)
+                self._check_volatile(area)
+                self._clear_dead(area, volatile=self._adopt)
+                if self._adopt:
+                    self._write_lowers(area)
             finally:
                 lock.release()
         except OSError as error:
@@ -256,48 +281,56 @@ class WorkArea:
 
     def recover(self) -> None:
         """Clear what dead writers left, accepting that a volatile one may have lost something."""
-        with self:
-            self.recover_here()
+        self.run(lambda: self._recover(volatile=True))
 
-    def recover_here(self) -> None:
-        """Do as `recover`, under the lock."""
+    def _recover(self, *, volatile: bool) -> None:
         assert self._area is not None
-        self._clear_dead(self._area, adopt=True)
+        self._clear_dead(self._area, volatile=volatile)
         for prepare in self._prepare:
             prepare()
 
-    def _clear_dead(self, area: WritableDirectory, *, adopt: bool) -> None:
+    def _clear_dead(self, area: WritableDirectory, *, volatile: bool) -> None:
+        """Clear what the dead left; `volatile`: those too that may have lost something."""
+        stage, dead = self._dead(area)
+        for name in dead:
+            if stage is not None and (volatile or not _is_volatile(stage, name)):
+                delete(stage, name)
+
+    def _check_volatile(self, area: WritableDirectory) -> None:
+        stage, dead = self._dead(area)
+        if self._adopt or stage is None:
+            return
+        if any(_is_volatile(stage, name) for name in dead):
+            raise ValueError(
+                f"{self._upper.name}: a writer with durability='volatile' ended without closing its stack, so"
+                " what it wrote may be incomplete; accept that with LayerStack(…, adopt=True), or begin with"
+                " an empty upper"
+            )
+
+    def _dead(self, area: WritableDirectory) -> tuple[WritableDirectory | None, list[str]]:
+        """Name the sessions whose writers are gone: nobody holds a lock on them."""
         try:
             stage = area.child(_STAGE)
         except FileNotFoundError:
-            return
+            return None, []
+        found: list[str] = []
         for name in stage.scan(_TAGS):
             with suppress(FileNotFoundError):  # ended just now
                 lock = stage.lock(name)
                 try:
                     if lock.acquire(wait=False):
-                        if not adopt and _VOLATILE in stage.child(name).scan(_TAGS):
-                            raise ValueError(
-                                f"{self._upper.name}: a writer with durability='volatile' ended without"
-                                " closing its stack, so what it wrote may be incomplete; accept that with"
-                                " LayerStack(…, adopt=True), or begin with an empty upper"
-                            )
-                        delete(stage, name)
+                        found.append(name)
                 finally:
                     lock.close()
+        return stage, found
 
-    def _check_lowers(self, area: Directory, *, adopt: bool) -> None:
+    def _may_write_over(self, area: Directory) -> bool:
+        """Tell whether the upper belongs to these lowers (E3)."""
         try:
             known = area.read(_LOWERS)
         except FileNotFoundError:
-            return
-        if known == self._lowers or adopt or self._is_empty():
-            return
-        raise ValueError(
-            f"{self._upper.name} was written over other lowers, so its whiteouts may mean something else"
-            f" now:\nthen:\n{_shown(known)}now:\n{_shown(self._lowers)}"
-            "take an upper of its own, or accept it with LayerStack(…, adopt=True)"
-        )
+            return True
+        return known == self._lowers or self._adopt or self._is_empty()
 
     def _is_empty(self) -> bool:
         table = self._upper.format.table()
@@ -309,7 +342,15 @@ class WorkArea:
 
     def _remember_lowers(self) -> None:
         assert self._area is not None
-        area = self._area
+        if not self._may_write_over(self._area):
+            raise oserror(
+                errno.ESTALE,
+                self._store.place,
+                hint="a stack with other lowers has written to this upper since; make a new stack",
+            )
+        self._write_lowers(self._area)
+
+    def _write_lowers(self, area: WritableDirectory) -> None:
         try:
             if area.read(_LOWERS) == self._lowers:
                 return
@@ -323,8 +364,10 @@ class WorkArea:
     def close(self) -> None:
         """End the session; the next change begins a new one."""
         with self._mutex:
+            if self._count() > 1:
+                return  # in the middle of a change, as a signal's handler or a finalizer may be
             self._end_session()
-            if self._lock is not None and self._depth == 0:
+            if self._lock is not None:
                 self._lock.close()
                 self._lock = None
 
@@ -335,12 +378,27 @@ class WorkArea:
 
     def leave(self) -> None:
         """Be in the child of a fork: what was open is the parent's, and what was locked nobody's here."""
-        self._mutex = threading.RLock()
-        self._depth = 0
+        self._renew_mutex()
         self._end_session()
         if self._lock is not None:
             self._lock.close()
         self._lock = None
+
+
+def _forget_default_access(directory: WritableDirectory) -> None:
+    """Have what is staged get no access list of the upper's root: a copy has its original's alone (C2)."""
+    try:
+        directory.removexattr(None, "system.posix_acl_default")
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL):
+            raise
+
+
+def _is_volatile(stage: WritableDirectory, session: str) -> bool:
+    try:
+        return _VOLATILE in stage.child(session).scan(_TAGS)
+    except FileNotFoundError:
+        return False
 
 
 def _shown(lowers: bytes) -> str:

@@ -820,7 +820,7 @@ def _mount_of(fd: int) -> tuple[int, bytes]:
     try:
         with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
             mount = next((line for line in lines if line.startswith(b"mnt_id:")), b"")
-    except OSError:
+    except FileNotFoundError:  # a system without
         mount = b""
     return os.fstat(fd).st_dev, mount
 

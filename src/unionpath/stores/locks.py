@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Final
+
+if sys.platform != "win32":
+    import fcntl
 
 
 class FileLock:
@@ -37,8 +41,6 @@ class FileLock:
         Raises:
             OSError (ENOLCK): the system is out of locks; else as the opening, where it was closed before.
         """
-        import fcntl
-
         if self._fd < 0:
             self._fd = self._open()
         try:
@@ -51,8 +53,6 @@ class FileLock:
 
     def release(self) -> None:
         """Give it back; nothing happens if it isn't held."""
-        import fcntl
-
         if self._fd >= 0:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from io import RawIOBase
 from typing import Final, TypeAlias
 
+if sys.platform != "win32":
+    import fcntl
+
 _IS_LINUX: Final = sys.platform.startswith("linux")
 _FICLONE: Final = 0x4004_9409
 _SMALL: Final = 1 << 16
@@ -82,8 +85,6 @@ def _is_cloned(reading: int, writing: int) -> bool:
     """Try to have the target share the source's blocks."""
     if not _IS_LINUX:
         return False
-    import fcntl
-
     try:
         fcntl.ioctl(writing, _FICLONE, reading)
     except OSError as error:

@@ -135,7 +135,9 @@ def test_whiteouts_in_an_opaque_directory_mean_nothing(space: str) -> None:
     made = directory(space, b"y")
     made.mknod("gone", Kind.CHAR_DEVICE, 0o600, 0)
     made.create("kept")
-    assert Listing({"kept": TAGS[0]}, set(), True) == format_of(space).read(made, TAGS)._replace(own_marks=None)
+    assert Listing({"kept": TAGS[0]}, set(), True) == format_of(space).read(made, TAGS)._replace(
+        own_marks=None
+    )
     assert format_of(space).probe(made, "gone") is Mark.ABSENT
 
 
@@ -146,7 +148,9 @@ def test_names_of_other_formats_are_ordinary(name: str) -> None:
     made = directory("trusted")
     made.create(name)
     assert not OverlayfsFormat().is_reserved((), name)
-    assert Listing({name: TAGS[0]}, set(), False) == OverlayfsFormat().read(made, TAGS)._replace(own_marks=None)
+    assert Listing({name: TAGS[0]}, set(), False) == OverlayfsFormat().read(made, TAGS)._replace(
+        own_marks=None
+    )
     assert isinstance(OverlayfsFormat().probe(made, name), Present)
 
 
@@ -268,7 +272,9 @@ def test_a_store_without_attributes_has_none(number: int) -> None:
     made.mknod("gone", Kind.CHAR_DEVICE, 0o600, 0)
     failing = FailingDirectory(made, number, "listxattr")
     assert not OverlayfsFormat().is_opaque(failing)
-    assert Listing({"f": TAGS[0]}, {"gone"}, False) == OverlayfsFormat().read(failing, TAGS)._replace(own_marks=None)
+    assert Listing({"f": TAGS[0]}, {"gone"}, False) == OverlayfsFormat().read(failing, TAGS)._replace(
+        own_marks=None
+    )
     assert OverlayfsFormat().redirect(failing, "f") is None
     assert not OverlayfsFormat().is_metacopy(failing, "f")
 
