@@ -10,7 +10,7 @@ import pytest
 
 from reliability import crash, syscalls
 from reliability.extent import LONG, numbers, sample
-from reliability.operations import Operation, operations
+from reliability.operations import BY_ID, Operation, operations
 from reliability.syscalls import OPENING, READING, SYNCING, Call
 from reliability.world import CORE, GROUNDS, World
 
@@ -54,4 +54,18 @@ def test_a_fault_leaves_the_state_before(
     """A failed operation leaves the state before it and no litter."""
     prepared = crash.prepare(world_of(kind), operation)
     chosen = numbers(prepared.count(fault.concerns), 2, prepared.place)
+    assert [] == prepared.fail_at(chosen, fault.error, fault.concerns, sticky=fault.sticky)
+
+
+@pytest.mark.rule("E6", "R4")
+@pytest.mark.parametrize("fault", FAULTS[:2], ids=lambda fault: fault.id)
+@pytest.mark.parametrize("name", ["rename-lower", "rename-dir-merged", "rename-dir-merged-over-emptied"])
+@pytest.mark.parametrize("kind", CORE)
+def test_what_is_half_done_is_undone_or_left_hidden(
+    world_of: Callable[[str], World], kind: str, name: str, fault: Fault
+) -> None:
+    """Where several steps were done already: taking them back may fail too, and loses and reveals nothing."""
+    prepared = crash.prepare(world_of(kind), BY_ID[name])
+    total = prepared.count(fault.concerns)
+    chosen = range(1 if LONG else max(1, total - 5), total + 1)
     assert [] == prepared.fail_at(chosen, fault.error, fault.concerns, sticky=fault.sticky)

@@ -194,5 +194,12 @@ class WhiteoutFormat(Protocol):
             OSError (EPERM): the mark stands in a namespace that anyone may write (M7).
         """
 
+    def side_news(self, known: Hashable) -> tuple[Hashable, list[Parts] | None]:
+        """
+        Tell what changed in the side directory since `known`, which an earlier call gave (None: never).
+
+        Gives the present state, and the paths in the layer whose answers may be others now; None: any.
+        """
+
     def side_directory(self, store: Store) -> Directory | None:
         """A private directory whose changes may change the answer for any name of the layer, or None."""

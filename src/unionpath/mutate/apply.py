@@ -142,14 +142,15 @@ class Application:
 
     def directory(self, path: str) -> WritableDirectory:
         """Give the upper's directory at a path of the union."""
-        if path == "":
-            path = "/"
-        known = self._directories.get(path)
-        if known is None:
-            known = (
-                self._store.root() if path == "/" else self.directory(parent_of(path)).child(name_of(path))
-            )
-            self._directories[path] = known
+        todo: list[str] = []
+        while (known := self._directories.get(path)) is None:
+            if path == "/":
+                known = self._directories[path] = self._store.root()
+                break
+            todo.append(path)
+            path = parent_of(path)
+        for each in reversed(todo):
+            known = self._directories[each] = known.child(name_of(each))
         return known
 
     def _place(self, path: str) -> tuple[WritableDirectory, str]:
@@ -348,7 +349,7 @@ class Application:
             if step.over_whiteout:
                 # Its own whiteout keeps it from merging until it is opaque (L6).
                 try:
-                    self._marks.set_opaque(made, (*parts, name))
+                    self._set_opaque(made, (*parts, name))
                 except BaseException:
                     with suppress(OSError):
                         directory.rmdir(name)
@@ -366,6 +367,20 @@ class Application:
             with suppress(OSError):  # tidying
                 self._marks.drop(directory, _parts(parent_of(step.path)), name)
 
+    def _set_opaque(self, directory: WritableDirectory, parts: Parts) -> None:
+        """Make a directory opaque, also one that its own mode closes to its owner."""
+        try:
+            self._marks.set_opaque(directory, parts)
+        except PermissionError:
+            mode = _stat.S_IMODE(directory.status().st_mode)
+            if mode & 0o300 == 0o300:
+                raise
+            directory.chmod(None, mode | 0o300)
+            try:
+                self._marks.set_opaque(directory, parts)
+            finally:
+                directory.chmod(None, mode)
+
     def _open_new(
         self, directory: WritableDirectory, name: str, permissions: int, mode: RawMode | None
     ) -> None:
@@ -380,7 +395,7 @@ class Application:
         if step.kind is Kind.DIRECTORY:
             made = staging.mkdir(staged, step.permissions)
             self._inherit(directory, staged, Kind.DIRECTORY)
-            self._marks.set_opaque(made, _parts(step.path))
+            self._set_opaque(made, _parts(step.path))
             self._publish(staged, directory, name, Move.EXCHANGE)
             return
         if step.kind is Kind.SYMLINK:
@@ -603,7 +618,7 @@ class Application:
         if step.opaque and self._marks.table is None:
             # It has nothing to merge with where it is, so this changes nothing yet.
             here, parts = source.child(name), _parts(step.path)
-            self._keeping_times(here, lambda here: self._marks.set_opaque(here, parts))
+            self._keeping_times(here, lambda here: self._set_opaque(here, parts))
             self._undo.append(
                 lambda: self._keeping_times(here, lambda here: self._marks.unset_opaque(here, parts))
             )

@@ -190,14 +190,15 @@ class Engine:
             OSError: as `write`, and what the reader raises.
         """
         staged: list[str] = []
-        try:
-            if Capability.RENAMES in self._store.capabilities:
-                staged.append(self._locked(lambda _work: self._work.new_name(), path))
-                with closing(source()) as reader:
-                    self._stage_stream(staged[0], reader, path)
-            self._locked(lambda work: self._put(work, path, source, staged, attributes), path)
-        finally:
-            self._clear(staged)
+        with self._work.held():
+            try:
+                if Capability.RENAMES in self._store.capabilities:
+                    staged.append(self._locked(lambda _work: self._work.new_name(), path))
+                    with closing(source()) as reader:
+                        self._stage_stream(staged[0], reader, path)
+                self._locked(lambda work: self._put(work, path, source, staged, attributes), path)
+            finally:
+                self._clear(staged)
 
     def open(self, path: str, mode: RawMode, permissions: int = 0o666) -> RawIOBase:
         """
@@ -315,12 +316,13 @@ class Engine:
         ready: dict[str, str] = {}
         litter: list[str] = []
         try:
-            try:
-                return self._work.run(lambda: self._operate(act, ready, litter))
-            except _Large as large:
-                return self._locked_after_copying(act, large, ready, litter)
-            finally:
-                self._clear(litter)
+            with self._work.held():
+                try:
+                    return self._work.run(lambda: self._operate(act, ready, litter))
+                except _Large as large:
+                    return self._locked_after_copying(act, large, ready, litter)
+                finally:
+                    self._clear(litter)
         except OSError as error:
             placed = self._placed(error, path, path2)
             if placed is error:
@@ -343,7 +345,12 @@ class Engine:
         if table is not None and table.pending():
             # Another writer died in the middle of a removal while we had the stack open.
             self._mend_table()
-        return act(_Operation(self._survey(None), ready, litter))
+        operation = _Operation(self._survey(None), ready, litter)
+        if not self._told:
+            return act(operation)
+        # What is trusted for a time to be there may be long gone: a change asks the layers themselves.
+        with self._resolver.fresh():
+            return act(operation)
 
     def _locked_after_copying(
         self, act: Callable[[_Operation], _T], large: _Large, ready: dict[str, str], litter: list[str]

@@ -16,6 +16,7 @@ A writer that dies loses its locks; whoever opens the upper next finds its direc
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import secrets
 import stat as _stat
@@ -53,7 +54,6 @@ class _Session:
         self.directory = directory
         self.lock = lock
         self.process = os.getpid()
-        self.count = 0
 
     def end(self) -> None:
         """Take the directory away; a child of a fork leaves its parent's alone."""
@@ -90,6 +90,10 @@ class WorkArea:
         self._ending: Callable[[], object] = _nothing
         self._renew_mutex()
         self._prepare: list[Callable[[], None]] = []
+        # Never used twice, whatever session they are for.
+        self._names = itertools.count(1)
+        self._users = 0
+        self._closing = False
         _AREAS.add(self)
 
     def _renew_mutex(self) -> None:
@@ -150,7 +154,8 @@ class WorkArea:
                 # As open to others as the upper itself is; what is staged is the writer's alone.
                 home.mkdir(name, _stat.S_IMODE(above.st_mode) | 0o700)
                 if Capability.TIMES in self._store.capabilities:  # nothing that shows has changed
-                    home.utime(None, (above.st_atime_ns, above.st_mtime_ns))
+                    with suppress(OSError):  # it may be someone else's
+                        home.utime(None, (above.st_atime_ns, above.st_mtime_ns))
             self._area = home.child(name)
         if self._area.status().st_dev != self._store.home().status().st_dev:
             raise oserror(
@@ -216,10 +221,21 @@ class WorkArea:
         return self._session.directory
 
     def new_name(self) -> str:
-        """Give a name that the staging directory doesn't have."""
-        assert self._session is not None
-        self._session.count += 1
-        return f"{self._session.count:x}"
+        """Give a name that no staging directory has."""
+        return f"{next(self._names):x}"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the session until an operation is over that is not under the lock all the time."""
+        with self._mutex:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._users -= 1
+                if self._closing and not self._users:
+                    self.close()
 
     @contextmanager
     def copying(self, path: str) -> Iterator[None]:
@@ -315,7 +331,8 @@ class WorkArea:
             return None, []
         found: list[str] = []
         for name in stage.scan(_TAGS):
-            with suppress(FileNotFoundError):  # ended just now
+            # Ended just now; or another user's, who will see to it.
+            with suppress(FileNotFoundError, PermissionError):
                 lock = stage.lock(name)
                 try:
                     if lock.acquire(wait=False):
@@ -364,8 +381,9 @@ class WorkArea:
     def close(self) -> None:
         """End the session; the next change begins a new one."""
         with self._mutex:
-            if self._count() > 1:
-                return  # in the middle of a change, as a signal's handler or a finalizer may be
+            self._closing = self._users > 0 or self._count() > (2 if self._closing else 1)
+            if self._closing:
+                return  # the last of those who are in the middle of something does it
             self._end_session()
             if self._lock is not None:
                 self._lock.close()
@@ -379,6 +397,7 @@ class WorkArea:
     def leave(self) -> None:
         """Be in the child of a fork: what was open is the parent's, and what was locked nobody's here."""
         self._renew_mutex()
+        self._users = 0
         self._end_session()
         if self._lock is not None:
             self._lock.close()

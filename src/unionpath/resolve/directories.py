@@ -18,7 +18,7 @@ from unionpath.model.layer import Cache, LayerView
 from unionpath.model.parts import encoded_length
 from unionpath.model.store import Capability
 from unionpath.model.whiteout import Listing
-from unionpath.resolve.index import Ear, Index, Node, WholeLayerEar
+from unionpath.resolve.index import Ear, Index, Node, SideEar
 from unionpath.resolve.probing import Prober, gone
 from unionpath.resolve.readdir import Fold, codes_of, merge
 from unionpath.resolve.resolution import LayerFault, Raced, Source
@@ -97,6 +97,8 @@ class Directories:
         self._name_max = max((layer.store.name_max for layer in layers), default=255)
         self._met: dict[str, int] = {}
         self._unkept: dict[str, int] = {}
+        self.fresh = 0
+        """Above 0: directories that are trusted for a time are not trusted now."""
 
     def forget(self) -> None:
         """Begin anew."""
@@ -112,8 +114,13 @@ class Directories:
 
     def _kept(self, path: str) -> Node | None:
         node = self._index.nodes.get(path)
-        if node is None or (node.deadline is not None and self._index.expired(node)):
+        if node is None:
             return None
+        if node.deadline is not None:
+            if self.fresh and node.suspects is None:
+                return None
+            if self._index.expired(node):
+                return None
         node.used = True
         return node
 
@@ -437,10 +444,15 @@ class Directories:
                 return True
             side = layer.format.side_directory(layer.store)
             if side is not None:
-                watch = side.watch(WholeLayerEar(self._index), contents=True)
+                side_ear = SideEar(self._index, layer.format)
+                watch = side.watch(side_ear, contents=True)
                 if watch is None:
                     return False
                 node.watches.append(watch)
+                side_ear.listen()
+                again = layer.format.side_directory(layer.store)
+                if again is None or again.parts != side.parts:
+                    return False  # it came, or went, just now
         except OSError as error:
             self.prober.fault(index, error)
             return False

@@ -22,6 +22,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from unionpath.model.entry import KIND_BITS, Stat
 from unionpath.model.layer import Cache
+from unionpath.model.parts import Parts
 from unionpath.model.store import Directory, Watch
 from unionpath.model.whiteout import WhiteoutFormat
 from unionpath.resolve.readdir import Fold, Merged, has_directories
@@ -177,19 +178,38 @@ def _is_user() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() != 0
 
 
-class WholeLayerEar:
-    """What a format's side directory tells: any name of the layer may have changed."""
+class SideEar:
+    """What a format's side directory tells: names anywhere in the layer may have changed."""
 
-    __slots__ = ("_index",)
+    __slots__ = ("_format", "_index", "_known")
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, layout: WhiteoutFormat) -> None:
         self._index = weakref.ref(index)
+        self._format = layout
+        self._known: Hashable = None
+
+    def listen(self) -> None:
+        """Take note of what is there, now that it is watched."""
+        self._known = self._news()[0]
 
     def changed(self, name: str | None) -> None:
-        """Forget everything."""
+        """Take in which names are concerned; where that can't be told, forget everything."""
         index = self._index()
-        if index is not None:
+        if index is None:
+            return
+        was, (self._known, concerned) = self._known, self._news()
+        if was is None or concerned is None or () in concerned:
+            # There was nothing before: what appeared may have to be watched elsewhere from now on.
             index.clear()
+            return
+        for parts in concerned:
+            index.told("/" + "/".join(parts))
+
+    def _news(self) -> tuple[Hashable, list[Parts] | None]:
+        try:
+            return self._format.side_news(self._known)
+        except OSError:  # whoever asks the layer will meet it
+            return None, None
 
     def altered(self, name: str | None) -> None:
         """Do nothing: what a table says is not in attributes."""

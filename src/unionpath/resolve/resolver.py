@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 import stat as _stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import RawIOBase
 from typing import TypeVar
 
@@ -263,6 +264,15 @@ class Resolver:
         if not below:
             return False
         return self.settled(path, lambda: self._prober.verdict(below, spot.name).kind is not None)
+
+    @contextmanager
+    def fresh(self) -> Iterator[None]:
+        """Answer from the layers alone where what is remembered is trusted for a time only (`Cache.ttl`)."""
+        self._directories.fresh += 1
+        try:
+            yield
+        finally:
+            self._directories.fresh -= 1
 
     def changed(self, path: str) -> None:
         """Be told that a name was changed by our own hand, where no watch tells."""

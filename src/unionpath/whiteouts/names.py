@@ -28,7 +28,7 @@ since no visible name begins with `.wh.` (M2, M4).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from stat import S_ISDIR
 from typing import Final
 
@@ -183,6 +183,10 @@ class NameFormat:
     def is_metacopy(self, directory: Directory, name: str) -> bool:
         """Give False: every file has its own data."""
         return False
+
+    def side_news(self, known: Hashable) -> tuple[None, list[Parts]]:
+        """Give nothing: there is no side directory."""
+        return None, []
 
     def side_directory(self, store: Store) -> Directory | None:
         """Give None: every marker lies beside what it marks."""

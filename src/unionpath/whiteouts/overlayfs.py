@@ -216,6 +216,10 @@ class OverlayfsFormat(NamedTuple):
             raise self._refused(directory, name, "metacopy")
         return found
 
+    def side_news(self, known: Hashable) -> tuple[None, list[Parts]]:
+        """Give nothing: there is no side directory."""
+        return None, []
+
     def side_directory(self, store: Store) -> Directory | None:
         """Give None: every marker is in the place of what it marks."""
         return None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from stat import S_ISREG
 from typing import Final, TypeAlias
 
@@ -286,6 +286,28 @@ class TableFormat:
     def is_metacopy(self, directory: Directory, name: str) -> bool:
         """Give False: every file has its own data."""
         return False
+
+    def side_news(self, known: Hashable) -> tuple[Hashable, list[Parts] | None]:
+        """
+        Tell which paths the lines are about that were added since; a log that isn't the old one's continuation
+        may say anything.
+
+        Raises:
+            MalformedLayerError (EIO): the table. OSError: it can't be read.
+        """
+        told = self._read()
+        if told is None:
+            return None, None if known is not None else []
+        state = (told.stamp[0], len(told.data))
+        if not isinstance(known, tuple) or known[0] != state[0] or known[1] > state[1]:
+            return state, None
+        depth = len(self._root)
+        concerned: list[Parts] = []
+        for line in told.data[known[1] :].split(b"\n")[:-1]:
+            parts = _parse_path(json.loads(line)[1])
+            if parts[:depth] == self._root:
+                concerned.append(self._at + parts[depth:])
+        return state, concerned
 
     def side_directory(self, store: Store) -> Directory | None:
         """
