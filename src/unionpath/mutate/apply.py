@@ -15,6 +15,7 @@ name in the work area, means nothing (L6) and goes at the next occasion: its rem
 from __future__ import annotations
 
 import errno
+import os
 import stat as _stat
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -50,6 +51,7 @@ from unionpath.mutate.steps import (
     Write,
 )
 from unionpath.mutate.work import WorkArea, delete
+from unionpath.stores.transfer import sync, transfer
 
 Content: TypeAlias = "bytes | RawIOBase"
 """What is written: bytes, or a reader where the store takes a stream."""
@@ -106,13 +108,20 @@ class Application:
         finally:
             # What was staged and not published is of no use to anyone.
             self._litter += self._staged
+        self._marks.settle_all()
         return self.opened
+
+    def _published(self) -> None:
+        """Note that the change is there for all to see: from now on nothing is undone."""
+        self._undo.clear()
 
     def _undo_all(self) -> None:
         if self.opened is not None:
             self.opened.close()
-        for undo in reversed(self._undo):
-            with suppress(OSError):  # the view is as before all the same
+        # In reverse, and only as far as it goes: an earlier step may rest on a later one's undoing. Whatever
+        # is left of the steps before the change itself shows nothing else than what was there.
+        with suppress(OSError):
+            for undo in reversed(self._undo):
                 undo()
 
     def _do(self, step: Step, content: Content, mode: RawMode | None) -> None:
@@ -120,7 +129,7 @@ class Application:
             case CopyUp(whole=True):
                 self._copy_up_whole(step)
             case CopyUp():
-                self._copy_up(step)
+                self._copy_up(step, mode)
             case Make():
                 self._make(step, mode)
             case Write():
@@ -179,28 +188,35 @@ class Application:
         """
         Do the same where a file system (NFS, say) has nothing but rename(2).
 
-        Other writers of the union are kept out by the lock. In place of an exchange there are two renames,
-        and between them the name shows what is below.
+        Other writers of the union are kept out by the lock. There is nothing in the place of an exchange:
+        what
+        the upper alone has is never put where a crash would have it cleared.
         """
-        staging = self._work.staging
         if how is Move.EXCHANGE:
-            aside = self._new_name()
-            directory.rename(name, staging, aside)
-            try:
-                staging.rename(staged, directory, name)
-            except BaseException:
-                staging.rename(aside, directory, name)
-                raise
-            staging.rename(aside, staging, staged)
-            self._staged.remove(aside)
-            return
+            raise oserror(errno.EXDEV, name, hint="this file system can't exchange two names; use move()")
         if self._has(directory, name):
             raise FileExistsError(errno.EEXIST, "the name is taken")
-        staging.rename(staged, directory, name)
+        self._work.staging.rename(staged, directory, name)
 
     # --- copy-up -----------------------------------------------------------------------------------
 
-    def _copy_up(self, step: CopyUp) -> None:
+    def _complete_in_place(self, origin: Origin, directory: WritableDirectory, name: str) -> None:
+        """
+        Give a metadata-only file with several names its data; all of them have it then.
+
+        The marks that say where its data is go last: until then its own bytes mean nothing.
+        """
+        with closing(origin.open()) as source, closing(directory.open_writable(name, "rb+")) as target:
+            status = directory.stat(name)
+            transfer(source, target)
+            sync(target)
+        for attribute in directory.listxattr(name):
+            last = attribute.rpartition(".")[2]
+            if origin.format.is_private_attribute(attribute) and last in ("redirect", "metacopy"):
+                directory.removexattr(name, attribute)
+        directory.utime(name, (status.st_atime_ns, status.st_mtime_ns))
+
+    def _copy_up(self, step: CopyUp, mode: RawMode | None) -> None:
         directory, name = self._place(step.path)
         origin = self._origins(step.path)
         if not self._renames:
@@ -208,8 +224,14 @@ class Application:
             change_attributes(directory, name, step.change)
         else:
             times = directory.status()
-            how = Move.EXCLUSIVE if step.layer else Move.REPLACE
-            self._publish(self._stage(step, origin), directory, name, how)
+            if step.layer == 0 and origin.status().st_nlink > 1:
+                self._complete_in_place(origin, directory, name)
+                return
+            staged = self._stage(step, origin)
+            if mode is not None and step.kind is Kind.FILE:
+                # Opened before it has its name: a failure to open changes nothing.
+                self.opened = self._work.staging.open_writable(staged, mode)
+            self._publish(staged, directory, name, Move.EXCLUSIVE if step.layer else Move.REPLACE)
             _set_times(directory, times)
         if step.layer == 0:
             return
@@ -264,7 +286,9 @@ class Application:
         _set_times(directory, times)
         if self._marks.table is not None:
             # Marks in the table go by paths: those of what stood here before hold until now.
-            self._marks.set_opaque(directory.child(name), parts)
+            here = directory.child(name)
+            self._undo.append(lambda: self._marks.unset_opaque(here, parts))
+            self._marks.set_opaque(here, parts)
         self._directories.clear()
 
     def _take_back(self, directory: WritableDirectory, name: str, staged: str, *, exchange: bool) -> None:
@@ -315,7 +339,7 @@ class Application:
     def _stage_leaf(self, path: str, here: WritableDirectory, name: str) -> None:
         origin = self._origins(path)
         own = origin.format is self._marks.format and origin.name is not None
-        if own and not self._lacks_data(origin):
+        if own and (not self._lacks_data(origin) or self._is_completed(origin)):
             assert origin.name is not None
             with suppress(OSError):  # too many links, or of another store: then it is copied
                 here.link(name, cast("WritableDirectory", origin.directory), origin.name)
@@ -328,6 +352,14 @@ class Application:
         layout = origin.format
         is_file = _stat.S_ISREG(origin.status().st_mode)
         return layout.has_redirects and is_file and layout.is_metacopy(origin.directory, origin.name)
+
+    def _is_completed(self, origin: Origin) -> bool:
+        """Give a metadata-only file of the upper its data, if it has more names, which must stay one file's."""
+        assert origin.name is not None
+        if origin.status().st_nlink == 1:
+            return False
+        self._complete_in_place(origin, cast("WritableDirectory", origin.directory), origin.name)
+        return True
 
     def _has(self, directory: WritableDirectory, name: str) -> bool:
         try:
@@ -469,10 +501,19 @@ class Application:
         origin = self._origins(step.path)
         staged = self._staged_content(step, content, _PRIVATE_PERMISSIONS)
         copy_attributes(origin, origin.status(), self._work.staging, staged, self._upper, times=False)
+        if os.geteuid() != 0 and step.change is None:
+            self._drop_privileges(staged)
         change_attributes(self._work.staging, staged, step.change)
         times = directory.status()
         self._publish(staged, directory, name, Move.REPLACE if step.like == 0 else Move.EXCLUSIVE)
         _set_times(directory, times)
+
+    def _drop_privileges(self, staged: str) -> None:
+        """Take off what the system takes off a file that someone without privileges writes to."""
+        mode = _stat.S_IMODE(self._work.staging.stat(staged).st_mode)
+        kept = mode & ~(_stat.S_ISUID | (_stat.S_ISGID if mode & _stat.S_IXGRP else 0))
+        if kept != mode and Capability.MODES in self._capabilities:
+            self._work.staging.chmod(staged, kept)
 
     def _link(self, step: Link) -> None:
         source, source_name = self._place(step.source)
@@ -512,14 +553,10 @@ class Application:
             self._publish(self._staged_whiteout(), directory, name, Move.REPLACE)
             return
         if step.whiteout:
-            self._marks.put(directory, parts, name)
-        try:
-            directory.unlink(name)
-        except BaseException:
-            if step.whiteout:
-                with suppress(OSError):
-                    self._marks.drop(directory, parts, name)
-            raise
+            self._undo.append(lambda: self._marks.drop(directory, parts, name))
+            self._marks.put(directory, parts, name, before_removal=True)
+        directory.unlink(name)
+        self._published()
         self._marks.settle(directory)
 
     def _staged_whiteout(self) -> str:
@@ -550,8 +587,9 @@ class Application:
             return
         try:
             self._publish(staged, directory, marker, Move.EXCHANGE)
-        except OSError:
-            if self._is_undone(directory, marker, name):
+        except OSError as error:
+            # Without exchange, the directory stays what it is now: a whiteout, of an odd kind.
+            if error.errno != errno.EXDEV and self._is_undone(directory, marker, name):
                 raise
 
     def _is_undone(self, directory: WritableDirectory, marker: str, name: str) -> bool:
@@ -575,13 +613,10 @@ class Application:
             with suppress(OSError):  # tidying
                 self._marks.append(record.forget)
             return
-        self._marks.append(record.remove)
-        try:
-            self._set_aside(directory, name)
-        except BaseException:
-            with suppress(OSError):
-                self._marks.append(record.restore)
-            raise
+        self._undo.append(lambda: self._marks.append(record.restore))
+        self._marks.append(record.remove, sync=self._durable)
+        self._set_aside(directory, name)
+        self._published()
         with suppress(OSError):  # whoever opens the upper next says so
             self._marks.append(record.removed_hidden)
 
@@ -618,10 +653,11 @@ class Application:
         if step.opaque and self._marks.table is None:
             # It has nothing to merge with where it is, so this changes nothing yet.
             here, parts = source.child(name), _parts(step.path)
-            self._keeping_times(here, lambda here: self._set_opaque(here, parts))
-            self._undo.append(
-                lambda: self._keeping_times(here, lambda here: self._marks.unset_opaque(here, parts))
-            )
+            if not self._marks.format.is_opaque(here):
+                self._undo.append(
+                    lambda: self._keeping_times(here, lambda here: self._marks.unset_opaque(here, parts))
+                )
+                self._keeping_times(here, lambda here: self._set_opaque(here, parts))
         if step.redirect is not None:
             marker = self._marks.format.redirection(step.redirect)
             assert marker is not None
@@ -667,17 +703,14 @@ class Application:
     ) -> None:
         """Mark, move, unmark; the move alone is what anyone sees (L6)."""
         above, target_above = _parts(parent_of(step.path)), _parts(parent_of(step.target))
-        if step.whiteout:
-            self._marks.put(source, above, name)
         if step.opaque and self._marks.table is not None:
+            self._undo.append(lambda: self._marks.unset_opaque(source, _parts(step.target)))
             self._marks.set_opaque(source, _parts(step.target))
-        try:
-            source.rename(name, target, target_name, Move.REPLACE)
-        except BaseException:
-            if step.whiteout:
-                with suppress(OSError):
-                    self._marks.drop(source, above, name)
-            raise
+        if step.whiteout:
+            self._undo.append(lambda: self._marks.drop(source, above, name))
+            self._marks.put(source, above, name, before_removal=True)
+        source.rename(name, target, target_name, Move.REPLACE)
+        self._published()
         with suppress(OSError):  # tidying
             if self._marks.table is not None and step.kind is Kind.DIRECTORY:
                 self._marks.append(self._marks.record(above, name).forget)
@@ -695,21 +728,28 @@ class Application:
         """Move, with the whiteouts in the places of names."""
         if step.kind is Kind.DIRECTORY and step.over_whiteout:
             # rename(2) puts no directory over a device; the device comes to lie where the directory was.
+            if not _stat.S_ISCHR(target.stat(target_name).st_mode):
+                # A file with an attribute would be one only in a directory that is marked for such.
+                self._publish(self._staged_whiteout(), target, target_name, Move.REPLACE)
             source.rename(name, target, target_name, Move.EXCHANGE)
+            self._published()
             if not step.whiteout:
                 with suppress(OSError):  # tidying: it hides nothing
                     source.unlink(name)
             return
         if not step.whiteout:
             source.rename(name, target, target_name, Move.REPLACE)
+            self._published()
             return
         try:
             source.rename(name, target, target_name, Move.WHITEOUT)
+            self._published()
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
             # Not in one step here: both names show in between, never neither (E5).
             source.rename(name, target, target_name, Move.REPLACE)
+            self._published()
             self._marks.put(source, _parts(parent_of(step.path)), name)
 
     def _empty(self, target: WritableDirectory, path: str) -> None:

@@ -90,7 +90,7 @@ class Engine:
             volatile=not self._durable,
             adopt=adopt,
         )
-        self._marks = Marks(upper, self._work, sync=durability == "strict")
+        self._marks = Marks(upper, self._work, sync=durability == "strict", durable=self._durable)
         if self._marks.table is not None:
             self._work.before_writing(self._mend_table)
         self._deferred: weakref.WeakSet[DeferredFile] = weakref.WeakSet()
@@ -180,7 +180,17 @@ class Engine:
 
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file, all or nothing (C11)."""
-        self._locked(lambda work: self._write(work, path, data), path)
+        opened = self._locked(lambda work: self._write(work, path, data), path)
+        if opened is None:
+            return
+        # A file with several names, or a FIFO, whose reader may keep us waiting: others shan't.
+        try:
+            with opened:
+                view = memoryview(data)
+                while view:
+                    view = view[opened.write(view) or 0 :]
+        except OSError as error:
+            raise self._placed(error, path, None) from error
 
     def put(self, path: str, source: Callable[[], RawIOBase], attributes: Attributes | None = None) -> None:
         """
@@ -253,8 +263,10 @@ class Engine:
         pure, redirect = True, None
         if is_directory and not source.special:
             pure = all(layer == 0 for layer, _directory in self._resolver.sources(source.path))
-            if not pure and self._rename_mode == "redirect":
+            if not pure and self._rename_mode == "redirect" and source.path != goal.path:
                 redirect = survey.redirect(source.path, goal.path)
+                if self._marks.format.redirection(redirect) is None:
+                    raise oserror(errno.EXDEV, path, target, hint="the old path is too long for a redirect")
         return planner.rename(
             source,
             goal,
@@ -465,18 +477,15 @@ class Engine:
 
     # --- files -------------------------------------------------------------------------------------
 
-    def _write(self, work: _Operation, path: str, data: bytes) -> None:
+    def _write(self, work: _Operation, path: str, data: bytes) -> RawIOBase | None:
         facts = work.survey.facts(path, True, marked=True, data=True)
         if facts.kind is Kind.FILE:
             self._check_may_write(work.survey, facts)
         steps = planner.write(facts, len(data), in_place=self._must_write_in_place(work.survey, facts))
-        if steps is not None:
-            self._apply(work, steps, content=data)
-            return
-        with self._open_found(work, facts, "wb", path) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) or 0 :]
+        if steps is None:
+            return self._open_found(work, facts, "wb", path)
+        self._apply(work, steps, content=data)
+        return None
 
     def _stage_stream(self, name: str, reader: RawIOBase, path: str) -> None:
         try:
@@ -554,7 +563,7 @@ class Engine:
             raise oserror(errno.EISDIR, path)
         truncate = mode.startswith("w")
         if facts.incomplete:
-            self._apply(work, planner.copy_up(facts, data=not truncate))
+            self._apply(work, planner.copy_up(facts))
         if facts.in_upper:
             directory, name = work.survey.holder(facts)
             return directory.open_writable(name, mode, truncate=truncate)
@@ -564,8 +573,8 @@ class Engine:
         self._check_may_write(work.survey, facts)
         if not truncate:
             return self._open_deferred(facts.path, mode)
-        self._apply(work, planner.copy_up(facts, data=False))
-        return self._open_in_upper(work.survey, facts.path, mode)
+        opened = self._apply(work, planner.copy_up(facts, data=False), mode=mode)
+        return opened or self._open_in_upper(work.survey, facts.path, mode)
 
     def _open_in_upper(self, survey: Survey, path: str, mode: RawMode) -> RawIOBase:
         """Open a file that the upper has, or has had a moment ago."""
@@ -606,8 +615,8 @@ class Engine:
         if facts.kind is not Kind.FILE:
             # Removed, or renamed: to where, only whoever did it knows. Better no write than a lost one.
             raise oserror(errno.ESTALE, path, hint="someone removed or renamed the file since it was opened")
-        self._apply(work, planner.copy_up(facts))
-        return self._open_in_upper(work.survey, path, mode)
+        opened = self._apply(work, planner.copy_up(facts), mode=mode)
+        return opened or self._open_in_upper(work.survey, path, mode)
 
     def _orphan_copy(self, file: DeferredFile, mode: RawMode) -> RawIOBase:
         """

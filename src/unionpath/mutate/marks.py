@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from io import RawIOBase
 from typing import TYPE_CHECKING, assert_never, cast
 
 from unionpath.model.entry import Kind
@@ -32,10 +31,12 @@ _SHARED = "whiteout"
 class Marks:
     """Writes the marks of one upper."""
 
-    def __init__(self, upper: LayerView, work: WorkArea, *, sync: bool) -> None:
+    def __init__(self, upper: LayerView, work: WorkArea, *, sync: bool, durable: bool) -> None:
         self.format = upper.format
         self._work = work
         self._sync = sync
+        self._durable = durable
+        self._unsettled: list[WritableDirectory] = []
         home = cast("WritableStore", upper.store).home()
         kind = upper.format.whiteout(home.parts, "name")
         self.in_place = isinstance(kind, MarkerDevice)
@@ -43,7 +44,7 @@ class Marks:
         self.beside = isinstance(kind, MarkerFile)
         """A whiteout is an object of another name in the same directory."""
         table = upper.format.table()
-        self.table = None if table is None else Table(table, work, sync=sync)
+        self.table = None if table is None else Table(table, work)
 
     def is_marked(self, directory: WritableDirectory, name: str) -> bool:
         """Tell whether the upper has a whiteout, of use or not, of a name that it doesn't show."""
@@ -64,9 +65,14 @@ class Marks:
         assert isinstance(marker, MarkerRecord)
         return marker
 
-    def put(self, directory: WritableDirectory, parts: Parts, name: str) -> None:
+    def put(
+        self, directory: WritableDirectory, parts: Parts, name: str, *, before_removal: bool = False
+    ) -> None:
         """
-        Put a whiteout of `name`; it may be there, and so may the object, but not where it takes its place.
+        Put a whiteout of `name`; one may be there, and so may the object, where it isn't in the way.
+
+        `before_removal`: the object goes next, so its whiteout must not be lost if the removal isn't (E7). In
+        one directory the file system sees to that.
         """
         marker = self.format.whiteout(parts, name)
         match marker:
@@ -76,7 +82,7 @@ class Marks:
             case MarkerDevice():
                 self.make_device(directory, name)
             case MarkerRecord():
-                self.append(marker.put)
+                self.append(marker.put, sync=before_removal and self._durable)
             case _:
                 assert_never(marker)
         self.settle(directory)
@@ -142,40 +148,45 @@ class Marks:
             case _:
                 assert_never(marker)
 
-    def append(self, record: bytes) -> None:
-        """Write to the side table."""
+    def append(self, record: bytes, *, sync: bool = False) -> None:
+        """Write to the side table; `sync`: to the disk."""
         assert self.table is not None
-        self.table.append(record)
+        self.table.append(record, sync=sync or self._sync)
 
     def settle(self, directory: WritableDirectory) -> None:
-        """Bring a directory's names to the disk where that was asked for (E7)."""
+        """Have a directory's names brought to the disk at the end, where that was asked for (E7)."""
         if self._sync:
+            self._unsettled.append(directory)
+
+    def settle_all(self) -> None:
+        """Bring them to the disk now; the change is there, and only its lasting is in question."""
+        unsettled, self._unsettled = self._unsettled, []
+        for directory in unsettled:
             directory.sync(None)
 
 
 class Table:
     """The side table of a layer, a log that is only ever added to, or replaced as a whole."""
 
-    def __init__(self, table: SideTable, work: WorkArea, *, sync: bool) -> None:
+    def __init__(self, table: SideTable, work: WorkArea) -> None:
         self._table = table
         self._work = work
-        self._sync = sync
         self._appended = 0
 
-    def append(self, record: bytes) -> None:
+    def append(self, record: bytes, *, sync: bool) -> None:
         """Add lines in one write; if that fails half way, take back what was written."""
         directory = self._entered()
+        if not self._is_sound(directory):
+            # Another writer died in the middle of a line.
+            self.mend()
         try:
-            file = directory.open_writable(self._table.file, "ab+")
+            file = directory.open_writable(self._table.file, "ab")
         except FileNotFoundError:
-            directory.create(self._table.file, self._table.header + record, sync=self._sync)
+            directory.create(self._table.file, self._table.header + record, sync=sync)
+            self._open_to_all(directory)
             return
         with file:
             size = file.seek(0, 2)
-            if size and self._is_torn(file, size):
-                # Another writer died in the middle of a line while we had the stack open.
-                self.mend()
-                size = file.seek(0, 2)
             try:
                 written = file.write(record)
                 if written != len(record):
@@ -183,15 +194,27 @@ class Table:
             except BaseException:
                 file.truncate(size)
                 raise
-        if self._sync:
+        if sync:
             directory.sync(self._table.file)
         self._appended += 1
         if self._appended % 512 == 0:
             self.compact()
 
-    def _is_torn(self, file: RawIOBase, size: int) -> bool:
-        file.seek(size - 1)
-        return file.read(1) != b"\n"
+    def _is_sound(self, directory: WritableDirectory) -> bool:
+        """Tell whether the file ends with a whole line, or isn't there."""
+        try:
+            with directory.open(self._table.file) as file:
+                size = file.seek(0, 2)
+                file.seek(max(size - 1, 0))
+                return size >= len(self._table.header) and file.read(1) == b"\n"
+        except FileNotFoundError:
+            return True
+
+    def _open_to_all(self, directory: WritableDirectory) -> None:
+        """Let those write to the table who may write to the upper."""
+        permissions = directory.status().st_mode & 0o666
+        with suppress(OSError):  # a store without modes
+            directory.chmod(self._table.file, permissions)
 
     def compact(self) -> None:
         """Write the table anew if most of it is history."""
@@ -213,7 +236,7 @@ class Table:
                 return
             raise
         sound = self._table.sound_length(data)
-        if sound < len(self._table.header):
+        if self._table.header.startswith(data):  # not even the header is whole: there was nothing in it
             directory.unlink(self._table.file)
         elif sound != len(data):
             with directory.open_writable(self._table.file, "rb+") as file:

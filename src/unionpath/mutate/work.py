@@ -24,6 +24,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from typing import Final, TypeVar, cast
 from zlib import crc32
 
@@ -153,6 +154,7 @@ class WorkArea:
             with suppress(FileExistsError):
                 # As open to others as the upper itself is; what is staged is the writer's alone.
                 home.mkdir(name, _stat.S_IMODE(above.st_mode) | 0o700)
+                _open_as(home, name, above.st_mode)
                 if Capability.TIMES in self._store.capabilities:  # nothing that shows has changed
                     with suppress(OSError):  # it may be someone else's
                         home.utime(None, (above.st_atime_ns, above.st_mtime_ns))
@@ -280,7 +282,8 @@ class WorkArea:
             )
         lock = home.lock(name)
         try:
-            lock.acquire()
+            if not lock.acquire(wait=False):
+                return  # somebody is writing, and has seen to all this
             try:
                 self._check_volatile(area)
                 self._clear_dead(area, volatile=self._adopt)
@@ -330,7 +333,9 @@ class WorkArea:
         except FileNotFoundError:
             return None, []
         found: list[str] = []
-        for name in stage.scan(_TAGS):
+        for name, kind in stage.scan(_TAGS).items():
+            if kind != _DIRECTORY:
+                continue  # not ours
             # Ended just now; or another user's, who will see to it.
             with suppress(FileNotFoundError, PermissionError):
                 lock = stage.lock(name)
@@ -371,10 +376,15 @@ class WorkArea:
         try:
             if area.read(_LOWERS) == self._lowers:
                 return
-            area.unlink(_LOWERS)
         except FileNotFoundError:
             pass
-        area.create(_LOWERS, self._lowers)
+        if not self._stages:
+            area.put(_LOWERS, BytesIO(self._lowers))
+            return
+        # Whole or not at all, also after a power loss: an empty file would name other lowers.
+        name = f"{_LOWERS}.{secrets.token_hex(4)}"
+        area.create(name, self._lowers, sync=not self._volatile)
+        area.rename(name, area, _LOWERS)
 
     # --- the end -----------------------------------------------------------------------------------
 
@@ -466,9 +476,17 @@ def _entered_to_clear(above: WritableDirectory, name: str) -> WritableDirectory 
 
 def _entered(directory: WritableDirectory, name: str) -> WritableDirectory:
     """Enter a directory, made if it isn't there."""
+    mode = directory.status().st_mode
     with suppress(FileExistsError):
-        directory.mkdir(name, _stat.S_IMODE(directory.status().st_mode) | 0o700)
+        directory.mkdir(name, _stat.S_IMODE(mode) | 0o700)
+        _open_as(directory, name, mode)
     return directory.child(name)
+
+
+def _open_as(directory: WritableDirectory, name: str, mode: int) -> None:
+    """Let those work in a directory who may write to the upper, whatever the umask."""
+    with suppress(OSError):  # a store without modes
+        directory.chmod(name, _stat.S_IMODE(mode) & ~(_stat.S_ISUID | _stat.S_ISGID) | 0o700)
 
 
 def _nothing() -> None:

@@ -16,7 +16,7 @@ from unionpath.model.entry import KIND_BITS, KIND_MASK, Kind, Stat, kind_of
 from unionpath.model.errors import is_absence
 from unionpath.model.layer import Cache, LayerView
 from unionpath.model.parts import encoded_length
-from unionpath.model.store import Capability
+from unionpath.model.store import Capability, Directory
 from unionpath.model.whiteout import Listing
 from unionpath.resolve.index import Ear, Index, Node, SideEar
 from unionpath.resolve.probing import Prober, gone
@@ -26,6 +26,8 @@ from unionpath.resolve.resolution import LayerFault, Raced, Source
 _DIRECTORY = int(Kind.DIRECTORY)
 _MET_KEPT = 1 << 14
 """Directories remembered as met before, or as not to be kept."""
+_READS = 8
+"""How often an upper's directory is listed at most while others keep writing to it."""
 _BYTES_A_LOOK = 1 << 15
 """How much of a directory (of its `st_size`) is listed in the time that one look without listing takes."""
 
@@ -289,6 +291,13 @@ class Directories:
         self._index.settle(node, name, version, self._codes[layer][kind], verdict.layers)
         return Found(int(kind), layer)
 
+    def shows_folded(self, sources: Sequence[Source], name: str) -> bool:
+        """Tell whether these directories show a name in any case (N5)."""
+        assert self._fold is not None
+        listings = [(source[0], listing) for source in sources if (listing := self._read(source)) is not None]
+        folded = self._fold(name)
+        return any(self._fold(each) == folded for each in merge(listings, self._fold).names)
+
     def _missing(self, name: str) -> int:
         if len(name) * 4 > self._name_max and encoded_length(name) > self._name_max:
             return errno.ENAMETOOLONG
@@ -419,12 +428,29 @@ class Directories:
     def _read(self, source: Source) -> Listing | None:
         index, directory = source
         try:
+            if index == 0 and self.prober.changing:
+                return self._read_upper(directory)
             return self._layers[index].format.read(directory, self._codes[index])
         except OSError as error:
             if is_absence(error) and not directory.parts:
                 error = gone(self._layers[index])
             self.prober.fault(index, error)
             return None
+
+    def _read_upper(self, directory: Directory) -> Listing:
+        """
+        List a directory that others may be writing to, again if they did meanwhile.
+
+        A long listing takes several system calls. In between, a writer may publish an object where the
+        listing
+        has passed, and drop its whiteout where the listing hasn't come to: the lower's object would show.
+        """
+        for _attempt in range(_READS):
+            before = directory.status().st_mtime_ns
+            listing = self._layers[0].format.read(directory, self._codes[0])
+            if directory.status().st_mtime_ns == before:
+                break
+        return listing
 
     def _watch(self, node: Node, source: Source, ears: dict[int, Ear]) -> bool:
         """Watch one contributing directory; tell whether changes of it will be noticed."""

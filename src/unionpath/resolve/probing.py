@@ -27,7 +27,7 @@ class Prober:
         self.layers = tuple(layers)
         self._formats = tuple(layer.format for layer in layers)
         self._skip_faults = skip_faults
-        self._changing = changing
+        self.changing = changing
         self.skipped = 0
         """How many faults were skipped so far."""
         self.has_redirects = any(layer.format.has_redirects for layer in layers)
@@ -78,7 +78,7 @@ class Prober:
         for source in sources:
             probe = self.probe(source, name)
             if isinstance(probe, Present):
-                if self._changing and source[0]:
+                if self.changing and source[0]:
                     self._check_absent(sources[0], name)
                 return source, probe
             if probe is Mark.WHITEOUT:
@@ -110,7 +110,7 @@ class Prober:
         verdict = decide(self.answers(sources, name, opened))
         if verdict.kind is not Kind.DIRECTORY:
             raise Raced
-        if self._changing and verdict.layers[0]:
+        if self.changing and verdict.layers[0]:
             self._check_absent(sources[0], name)
         return tuple((layer, opened[layer]) for layer in verdict.layers)
 
@@ -150,7 +150,7 @@ class Prober:
         redirect, which sends the layers below elsewhere.
         """
         verdict = decide(Answer(source[0], self.probe(source, name)) for source in sources)
-        if self._changing and verdict.layers and verdict.layers[0]:
+        if self.changing and verdict.layers and verdict.layers[0]:
             self._check_absent(sources[0], name)
         return verdict
 

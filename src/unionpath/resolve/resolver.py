@@ -52,6 +52,7 @@ class Resolver:
     ) -> None:
         """`changing`: the topmost layer is an upper, which others may be writing to."""
         self.layers = tuple(layers)
+        self._fold = fold
         self._prober = Prober(layers, skip_faults=skip_faults, changing=changing)
         self._index = Index(cache)
         # Folded names are never looked up the fast way: what it looks into stays empty.
@@ -263,6 +264,8 @@ class Resolver:
         below = [source for source in spot.beside if source[0]]
         if not below:
             return False
+        if self._fold is not None:
+            return self.settled(path, lambda: self._directories.shows_folded(below, spot.name))
         return self.settled(path, lambda: self._prober.verdict(below, spot.name).kind is not None)
 
     @contextmanager

@@ -34,6 +34,8 @@ PRIVATE: Final = ".wh..wh.unionpath"
 TABLE: Final = "whiteouts"
 HEADER: Final = b"unionpath whiteouts 1"
 
+_READS: Final = 8
+"""How often a directory is listed at most while others keep writing to the table."""
 _SMALL: Final = 1 << 14
 """A log of fewer bytes isn't worth shortening."""
 _NOTHING: Final[frozenset[str]] = frozenset()
@@ -183,8 +185,14 @@ class TableFormat:
 
         Rules L6, M3, M5, M8.
         """
-        shown = directory.scan(tags)
         parts = self._parts_in_source(directory.parts)
+        for _attempt in range(_READS):
+            before = self._read()
+            shown = directory.scan(tags)
+            # A writer publishes an object and then drops its whiteout: read once, both might be missed.
+            after = self._read()
+            if before is after or (before and after and before.stamp == after.stamp):
+                break
         if self._is_private_place(directory.parts):
             shown.pop(PRIVATE, None)
         table = self._table()
@@ -289,8 +297,9 @@ class TableFormat:
 
     def side_news(self, known: Hashable) -> tuple[Hashable, list[Parts] | None]:
         """
-        Tell which paths the lines are about that were added since; a log that isn't the old one's continuation
-        may say anything.
+        Tell which paths the lines are about that were added since.
+
+        A log that doesn't continue the old one may say anything.
 
         Raises:
             MalformedLayerError (EIO): the table. OSError: it can't be read.
