@@ -213,8 +213,8 @@ class WritableDirectory(Directory, Protocol):
         Bring `name` (None: the names in this directory) to the disk, so that a power loss doesn't undo it.
         """
 
-    def lock(self, name: str) -> Lock:
-        """Make a lock on the file or directory `name`, which is there."""
+    def lock(self, name: str | None) -> Lock:
+        """Make a lock on the file or directory `name`, which is there (None: on this directory)."""
 
 
 class WritableStore(Store, Protocol):

@@ -328,6 +328,7 @@ class Application:
         # Children first: what is put into a directory changes its times.
         for origin, above, name in reversed(made):
             copy_attributes(origin, origin.status(), above, name, self._upper)
+            self._marks.sync(above.child(name))
         return top
 
     def _check_name(self, directory: str, name: str) -> None:
@@ -354,7 +355,9 @@ class Application:
         return layout.has_redirects and is_file and layout.is_metacopy(origin.directory, origin.name)
 
     def _is_completed(self, origin: Origin) -> bool:
-        """Give a metadata-only file of the upper its data, if it has more names, which must stay one file's."""
+        """
+        Give a metadata-only file of the upper its data, if it has more names, which must stay one file's.
+        """
         assert origin.name is not None
         if origin.status().st_nlink == 1:
             return False
@@ -412,6 +415,8 @@ class Application:
                 self._marks.set_opaque(directory, parts)
             finally:
                 directory.chmod(None, mode)
+        # Before anything is done that rests on it.
+        self._marks.sync(directory)
 
     def _open_new(
         self, directory: WritableDirectory, name: str, permissions: int, mode: RawMode | None
@@ -426,7 +431,7 @@ class Application:
         staging, staged = self._work.staging, self._new_name()
         if step.kind is Kind.DIRECTORY:
             made = staging.mkdir(staged, step.permissions)
-            self._inherit(directory, staged, Kind.DIRECTORY)
+            self._inherit(directory, staged, Kind.DIRECTORY, step.permissions)
             self._set_opaque(made, _parts(step.path))
             self._publish(staged, directory, name, Move.EXCHANGE)
             return
@@ -434,31 +439,33 @@ class Application:
             staging.symlink(staged, step.target)
         else:
             self._open_new(staging, staged, step.permissions, mode)
-        self._inherit(directory, staged, step.kind)
+        self._inherit(directory, staged, step.kind, step.permissions)
         self._publish(staged, directory, name, Move.REPLACE)
 
-    def _inherit(self, directory: WritableDirectory, staged: str, kind: Kind) -> None:
+    def _inherit(self, directory: WritableDirectory, staged: str, kind: Kind, permissions: int) -> None:
         """Do to a staged new object what the system does to one made in a set-group-ID directory (C10)."""
         above, staging = directory.status(), self._work.staging
         if kind is not Kind.SYMLINK and Capability.XATTRS in self._capabilities:
-            self._inherit_access(directory, staged, kind)
+            self._inherit_access(directory, staged, kind, permissions)
         if not above.st_mode & _stat.S_ISGID:
             return
         staging.chown(staged, -1, above.st_gid)
         if kind is Kind.DIRECTORY:
             staging.chmod(staged, _stat.S_IMODE(staging.stat(staged).st_mode) | _stat.S_ISGID)
 
-    def _inherit_access(self, directory: WritableDirectory, staged: str, kind: Kind) -> None:
+    def _inherit_access(
+        self, directory: WritableDirectory, staged: str, kind: Kind, permissions: int
+    ) -> None:
         """Give a staged new object the default access list of its directory, within its own mode (acl(5))."""
         default = directory.getxattr(None, "system.posix_acl_default")
         if default is None:
             return
         staging = self._work.staging
-        wanted = _stat.S_IMODE(staging.stat(staged).st_mode)
         staging.setxattr(staged, "system.posix_acl_access", default)
         if kind is Kind.DIRECTORY:
             staging.setxattr(staged, "system.posix_acl_default", default)
-        staging.chmod(staged, wanted & _stat.S_IMODE(staging.stat(staged).st_mode))
+        # The umask has no say where there is such a list.
+        staging.chmod(staged, permissions & _stat.S_IMODE(staging.stat(staged).st_mode))
 
     def _write(self, step: Write, content: Content) -> None:
         directory, name = self._place(step.path)
@@ -473,7 +480,7 @@ class Application:
             or (step.over_whiteout and self._marks.in_place)
         ):
             staged = self._staged_content(step, content, 0o666)
-            self._inherit(directory, staged, Kind.FILE)
+            self._inherit(directory, staged, Kind.FILE, 0o666)
             change_attributes(self._work.staging, staged, step.change)
             in_place = step.over_whiteout and self._marks.in_place
             self._publish(staged, directory, name, Move.REPLACE if in_place else Move.EXCLUSIVE)
@@ -566,6 +573,19 @@ class Application:
 
     def _remove_directory(self, step: Remove, directory: WritableDirectory, parts: Parts, name: str) -> None:
         """Take a directory away in one step; what was in it is cleared out of sight."""
+        if not step.tree:
+            # What someone else, who knows nothing of this union, has put into it since must not go with it.
+            here = directory.child(name)
+            if self._marks.format.read(here, _TAGS).shown:
+                raise oserror(errno.ENOTEMPTY, step.path)
+            if not here.scan(_TAGS) and not self._marks.in_place:
+                if step.whiteout:
+                    self._undo.append(lambda: self._marks.drop(directory, parts, name))
+                    self._marks.put(directory, parts, name)
+                directory.rmdir(name)
+                self._published()
+                self._marks.settle(directory)
+                return
         if not step.whiteout:
             self._set_aside(directory, name)
         elif self._marks.in_place:

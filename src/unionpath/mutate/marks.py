@@ -153,6 +153,11 @@ class Marks:
         assert self.table is not None
         self.table.append(record, sync=sync or self._sync)
 
+    def sync(self, directory: WritableDirectory) -> None:
+        """Bring a directory's names to the disk now, where that was asked for (E7)."""
+        if self._sync:
+            directory.sync(None)
+
     def settle(self, directory: WritableDirectory) -> None:
         """Have a directory's names brought to the disk at the end, where that was asked for (E7)."""
         if self._sync:
@@ -197,7 +202,7 @@ class Table:
         if sync:
             directory.sync(self._table.file)
         self._appended += 1
-        if self._appended % 512 == 0:
+        if self._appended in (1, 256) or self._appended % 512 == 0:
             self.compact()
 
     def _is_sound(self, directory: WritableDirectory) -> bool:

@@ -103,15 +103,15 @@ def rmtree(facts: Facts) -> Plan:
         raise oserror(errno.ENOENT, facts.asked)
     if facts.kind is not Kind.DIRECTORY:
         raise oserror(errno.ENOTDIR, facts.asked)
-    return _remove(facts)
+    return _remove(facts, tree=True)
 
 
-def _remove(facts: Facts) -> Plan:
+def _remove(facts: Facts, *, tree: bool = False) -> Plan:
     assert facts.kind is not None
     if facts.below:
         _check_whiteout(facts)
-        return (*facts.parents, Remove(facts.path, facts.kind, facts.in_upper, whiteout=True))
-    return (Remove(facts.path, facts.kind, in_upper=True, whiteout=False),)
+        return (*facts.parents, Remove(facts.path, facts.kind, facts.in_upper, whiteout=True, tree=tree))
+    return (Remove(facts.path, facts.kind, in_upper=True, whiteout=False, tree=tree),)
 
 
 def make(facts: Facts, kind: Kind, permissions: int, capabilities: Capability, *, target: str = "") -> Plan:

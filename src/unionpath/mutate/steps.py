@@ -103,6 +103,8 @@ class Remove(NamedTuple):
     """There is something in the upper to remove."""
     whiteout: bool
     """A lower would show through: a whiteout takes its place (D1)."""
+    tree: bool = False
+    """With all that it shows."""
 
     def __str__(self) -> str:
         words = [f"put whiteout {self.path}"] if self.whiteout else []

@@ -20,10 +20,10 @@ import itertools
 import os
 import secrets
 import stat as _stat
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from io import BytesIO
 from typing import Final, TypeVar, cast
 from zlib import crc32
@@ -34,6 +34,7 @@ from unionpath.model.layer import LayerView
 from unionpath.model.store import Capability, Directory
 from unionpath.model.whiteout import MarkerDevice
 from unionpath.model.writable import Lock, WritableDirectory, WritableStore
+from unionpath.mutate.door import door_of
 
 PRIVATE: Final = ".wh..wh.unionpath"
 _STAGE: Final = "stage"
@@ -86,22 +87,15 @@ class WorkArea:
         self._adopt = adopt
         self._stages = Capability.RENAMES in self._store.capabilities
         self._area: WritableDirectory | None = None
-        self._lock: Lock | None = None
         self._session: _Session | None = None
         self._ending: Callable[[], object] = _nothing
-        self._renew_mutex()
+        self._door = door_of(self._store)
         self._prepare: list[Callable[[], None]] = []
         # Never used twice, whatever session they are for.
         self._names = itertools.count(1)
         self._users = 0
         self._closing = False
         _AREAS.add(self)
-
-    def _renew_mutex(self) -> None:
-        self._mutex = threading.RLock()
-        # How often this thread holds it: what no counter of ours could tell after an interrupt.
-        # Private, but in every CPython since 3.11; typeshed doesn't know it.
-        self._count: Callable[[], int] = self._mutex._recursion_count  # type: ignore[attr-defined]
 
     def before_writing(self, prepare: Callable[[], None]) -> None:
         """Have something done under the lock when this writer begins."""
@@ -113,39 +107,25 @@ class WorkArea:
         """
         Do something as the one writer of the upper, in this process and others; reentrant.
 
-        The mutex is taken by `with` itself, and the lock on the upper is given back whatever happens in
-        between: an exception from a signal's handler may come at any instant.
-
         Raises:
             OSError (ESTALE): the upper isn't where it was (E9). Others: the area can't be made.
         """
-        with self._mutex:
-            nested = self._count() > 1
-            try:
-                if not nested:
-                    self._begin()
-                return act()
-            finally:
-                if not nested:
-                    try:
-                        self._finish()
-                    except BaseException:
-                        self._finish()
-                        raise
 
-    def _finish(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
+        def inside() -> _T:
+            self._begin()
+            return act()
+
+        return self._door.run(inside)
 
     def _begin(self) -> None:
         self._store.confirm()
-        lock = self._lock or self._open()
-        lock.acquire()
+        if self._area is None:
+            self._open()
         if self._stages and (self._session is None or self._session.directory.status().st_nlink == 0):
             self._start()
 
-    def _open(self) -> Lock:
-        """Make the area if it isn't there, and its lock."""
+    def _open(self) -> None:
+        """Make the area if it isn't there."""
         home, name = self._place(make=True)
         try:
             self._area = home.child(name)
@@ -163,21 +143,16 @@ class WorkArea:
             raise oserror(
                 errno.EXDEV, self._area.place(), hint="a workdir has to be on the file system of its upper"
             )
-        self._lock = home.lock(name)
         self._session = None
         if not self._stages:
             self._remember_lowers()
-        return self._lock
 
     def _start(self) -> None:
         """Begin a session, under the lock."""
         self._end_session()
         if self._area is None or self._area.status().st_nlink == 0:
             # Someone cleared the upper under our hands: begin anew.
-            assert self._lock is not None
-            self._lock.release()
-            self._lock.close()
-            self._open().acquire()
+            self._open()
         assert self._area is not None
         # A volatile writer's end is for whoever opens the upper next to judge, or for `recover`.
         self._recover(volatile=self._adopt)
@@ -199,7 +174,8 @@ class WorkArea:
         """Say in which directory the area is, and under which name."""
         if self._workdir is not None:
             # Another upper may use the same one.
-            return self._workdir.root(), f"unionpath-{crc32(os.fsencode(self._store.place)):08x}"
+            place = self._store.real_path or self._store.place
+            return self._workdir.root(), f"unionpath-{sha256(os.fsencode(place)).hexdigest()[:16]}"
         if not isinstance(self._upper.format.whiteout(self._store.home().parts, "name"), MarkerDevice):
             return self._store.home(), PRIVATE
         name = f".{os.path.basename(self._store.real_path or 'upper')}.unionpath"
@@ -229,12 +205,12 @@ class WorkArea:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep the session until an operation is over that is not under the lock all the time."""
-        with self._mutex:
+        with self._door.mutex:
             self._users += 1
         try:
             yield
         finally:
-            with self._mutex:
+            with self._door.mutex:
                 self._users -= 1
                 if self._closing and not self._users:
                     self.close()
@@ -280,23 +256,19 @@ class WorkArea:
                 f" now:\nthen:\n{_shown(area.read(_LOWERS))}now:\n{_shown(self._lowers)}"
                 "take an upper of its own, or accept it with LayerStack(…, adopt=True)"
             )
-        lock = home.lock(name)
         try:
-            if not lock.acquire(wait=False):
-                return  # somebody is writing, and has seen to all this
-            try:
-                self._check_volatile(area)
-                self._clear_dead(area, volatile=self._adopt)
-                if self._adopt:
-                    self._write_lowers(area)
-            finally:
-                lock.release()
+            # Somebody who is writing has seen to all this.
+            self._door.try_run(lambda: self._see_to(area))
         except OSError as error:
             # Whoever may not write here clears nothing; a first change will say so.
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-        finally:
-            lock.close()
+
+    def _see_to(self, area: WritableDirectory) -> None:
+        self._check_volatile(area)
+        self._clear_dead(area, volatile=self._adopt)
+        if self._adopt:
+            self._write_lowers(area)
 
     def recover(self) -> None:
         """Clear what dead writers left, accepting that a volatile one may have lost something."""
@@ -390,14 +362,12 @@ class WorkArea:
 
     def close(self) -> None:
         """End the session; the next change begins a new one."""
-        with self._mutex:
-            self._closing = self._users > 0 or self._count() > (2 if self._closing else 1)
+        with self._door.mutex:
+            self._closing = self._users > 0 or self._door.depth() > (2 if self._closing else 1)
             if self._closing:
                 return  # the last of those who are in the middle of something does it
             self._end_session()
-            if self._lock is not None:
-                self._lock.close()
-                self._lock = None
+            self._area = None
 
     def _end_session(self) -> None:
         ending, self._ending = self._ending, _nothing
@@ -406,12 +376,9 @@ class WorkArea:
 
     def leave(self) -> None:
         """Be in the child of a fork: what was open is the parent's, and what was locked nobody's here."""
-        self._renew_mutex()
         self._users = 0
         self._end_session()
-        if self._lock is not None:
-            self._lock.close()
-        self._lock = None
+        self._area = None
 
 
 def _forget_default_access(directory: WritableDirectory) -> None:

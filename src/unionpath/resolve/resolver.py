@@ -441,6 +441,8 @@ class Resolver:
         except OSError as error:
             if error.errno == errno.ELOOP:  # a link took its place, and has to be followed
                 raise Raced from error
+            if error.errno in _ODD and found.kind is Kind.FILE:  # so did something that isn't opened
+                raise Raced from error
             raise raised(source[0], error) from error
 
     def _readlink(self, path: str) -> str:
@@ -510,6 +512,7 @@ def _lacks(node: Node, name: str) -> bool:
     return False
 
 
+_ODD = frozenset((errno.ENXIO, errno.EISDIR))
 _READABLE = (Kind.FILE, Kind.FIFO)
 _DOTS = frozenset(("", ".", ".."))
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR))

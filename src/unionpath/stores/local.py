@@ -670,9 +670,9 @@ class LocalDirectory:
         except OSError as error:
             raise self._placed(error, name) from None
 
-    def lock(self, name: str) -> FileLock:
+    def lock(self, name: str | None) -> FileLock:
         """Make a lock; it keeps a descriptor open until it is closed."""
-        return FileLock(functools.partial(self._open_for_lock, name))
+        return FileLock(functools.partial(self._open_for_lock, "." if name is None else name))
 
     def _open_for_lock(self, name: str) -> int:
         held = self._own()

@@ -483,7 +483,7 @@ class MemoryDirectory:
         with self._volume.lock:
             self._find(name)
 
-    def lock(self, name: str) -> MemoryLock:
+    def lock(self, name: str | None) -> MemoryLock:
         """Make a lock on the file or directory `name`; it stays with the object that has the name now."""
         with self._volume.lock:
             return self._volume.locks.lock(self._find(name).ino)

@@ -339,7 +339,7 @@ class WritableDirectoryAbove(DirectoryAbove):
         if name is not None:
             self._check(name)
 
-    def lock(self, name: str) -> Lock:
+    def lock(self, name: str | None) -> Lock:
         """Refuse: EROFS."""
         self._refuse(name)
 

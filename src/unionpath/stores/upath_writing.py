@@ -178,8 +178,10 @@ class WritableUPathDirectory(UPathDirectory):
         with asking(self.place(name)), self.volume.guard:
             self._publisher.sync(self._path if name is None else self._join(name))
 
-    def lock(self, name: str) -> Lock:
+    def lock(self, name: str | None) -> Lock:
         """As `WritableDirectory.lock`, but between the threads of this process only."""
+        if name is None:
+            return PlaceLock(self.volume.fs, self._path)
         self._details(name)
         return PlaceLock(self.volume.fs, self._join(name))
 

@@ -328,7 +328,7 @@ class WritableWrappingDirectory(WrappingDirectory):
         self._announce("sync", name)
         self._inner.sync(name)
 
-    def lock(self, name: str) -> Lock:
+    def lock(self, name: str | None) -> Lock:
         """As `WritableDirectory.lock`."""
         self._announce("lock", name)
         return self._inner.lock(name)

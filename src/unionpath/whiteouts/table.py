@@ -195,7 +195,7 @@ class TableFormat:
                 break
         if self._is_private_place(directory.parts):
             shown.pop(PRIVATE, None)
-        table = self._table()
+        table = _EMPTY if after is None else after.table
         if parts is None:
             return Listing(shown, _NOTHING, False)
         # Copies, since lines may be played on the table at any time.

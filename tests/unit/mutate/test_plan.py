@@ -71,7 +71,8 @@ def test_a_whiteout_needs_its_parents_and_they_come_top_down() -> None:
 
 @pytest.mark.rule("D7")
 def test_a_whole_tree_is_one_step() -> None:
-    assert (Remove("/d", DIRECTORY, in_upper=False, whiteout=True),) == planner.rmtree(LOWER_DIRECTORY)
+    expected = Remove("/d", DIRECTORY, in_upper=False, whiteout=True, tree=True)
+    assert (expected,) == planner.rmtree(LOWER_DIRECTORY)
 
 
 @pytest.mark.rule("D2", "D3", "R6")
