@@ -20,7 +20,7 @@ import stat as _stat
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from io import BytesIO, RawIOBase
-from typing import TypeAlias, assert_never, cast
+from typing import NamedTuple, TypeAlias, assert_never, cast
 
 from unionpath.model.entry import KIND_MASK, Kind, Stat
 from unionpath.model.errors import oserror
@@ -60,6 +60,19 @@ _TAGS = tuple(range(7))
 _PRIVATE_PERMISSIONS = 0o600
 
 
+class Ready(NamedTuple):
+    """A large file that was copied into the work area before the lock was taken."""
+
+    name: str
+    of: tuple[int, int, int, int]
+    """What it is a copy of, as `identity_of` gives it."""
+
+
+def identity_of(status: Stat) -> tuple[int, int, int, int]:
+    """Tell one state of one file from others."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class Application:
     """One plan being carried out, under the upper's lock."""
 
@@ -72,7 +85,8 @@ class Application:
         directories: dict[str, WritableDirectory],
         origins: Callable[[str], Origin],
         listing: Callable[[str], Mapping[str, int]],
-        ready: dict[str, str],
+        ready: dict[str, Ready],
+        settled: Callable[[], None],
         durable: bool,
         litter: list[str],
     ) -> None:
@@ -85,6 +99,7 @@ class Application:
         self._origins = origins
         self._listing = listing
         self._ready = ready
+        self._settled = settled
         self._durable = durable
         self._staged: list[str] = []
         self._litter = litter
@@ -241,9 +256,10 @@ class Application:
     def _stage(self, step: CopyUp, origin: Origin) -> str:
         ready = self._ready.pop(step.path, None) if step.data else None
         if ready is not None:
-            self._staged.append(ready)
-            change_attributes(self._work.staging, ready, step.change)
-            return ready
+            self._staged.append(ready.name)
+            if ready.of == identity_of(origin.status()):
+                change_attributes(self._work.staging, ready.name, step.change)
+                return ready.name
         name = self._new_name()
         stage(
             origin,
@@ -279,6 +295,7 @@ class Application:
         in_upper = self._has(directory, name)
         parts = _parts(step.path)
         staged = self._stage_tree(step.path, opaque=self._marks.table is None)
+        self._settled()
         times = directory.status()
         how = Move.EXCHANGE if in_upper else Move.EXCLUSIVE
         self._publish(staged, directory, name, how)
@@ -798,6 +815,18 @@ class Application:
 
     def _duplicate(self, step: Duplicate) -> None:
         """Copy a file, or a tree top down, to a new name, as the union shows it."""
+        self._undo.append(lambda: self._unmake(step))
+        self._duplicate_all(step)
+        self._settled()
+
+    def _unmake(self, step: Duplicate) -> None:
+        """Take half a copy away."""
+        directory, name = self._place(step.target)
+        if step.over_whiteout:
+            self._marks.put(directory, _parts(parent_of(step.target)), name)
+        delete(directory, name)
+
+    def _duplicate_all(self, step: Duplicate) -> None:
         pending = [(step.path, step.target, step.kind, step.over_whiteout)]
         while pending:
             source, target, kind, over_whiteout = pending.pop()

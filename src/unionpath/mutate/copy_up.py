@@ -175,8 +175,12 @@ def _copy_xattrs(origin: Origin, target: WritableDirectory, name: str, layout: W
             # As the kernel: what guards access has to be kept, the rest only where it can be
             # (`ovl_must_copy_xattr`).
             must = attribute in _ACCESS_LISTS or attribute == _CAPABILITY
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOTSUP) or must:
-                raise
+            if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP) and not must:
+                continue
+            # What only the superuser may give, capabilities and labels, someone else's copy goes without.
+            if error.errno == errno.EPERM and attribute.startswith("security.") and os.geteuid() != 0:
+                continue
+            raise
 
 
 def change_attributes(target: WritableDirectory, name: str | None, change: Attributes | None) -> None:

@@ -27,7 +27,7 @@ from unionpath.model.store import WHY_NOT_OPENED, Capability
 from unionpath.model.text import name_of, parent_of
 from unionpath.model.writable import RawMode, WritableStore
 from unionpath.mutate import plan as planner
-from unionpath.mutate.apply import Application
+from unionpath.mutate.apply import Application, Ready, identity_of
 from unionpath.mutate.copy_up import stage
 from unionpath.mutate.handle import DeferredFile
 from unionpath.mutate.marks import Marks
@@ -91,14 +91,13 @@ class Engine:
             adopt=adopt,
         )
         self._marks = Marks(upper, self._work, sync=durability == "strict", durable=self._durable)
-        if self._marks.table is not None:
-            self._work.before_writing(self._mend_table)
         self._deferred: weakref.WeakSet[DeferredFile] = weakref.WeakSet()
         self._work.check()
 
     def recover(self) -> None:
         """Clear what writers left that died."""
         self._work.recover()
+        self._locked(lambda _work: None, "/")  # which finishes a removal that was begun
 
     def close(self) -> None:
         """End this writer's session; the next change begins a new one."""
@@ -325,7 +324,7 @@ class Engine:
         Raises:
             OSError: with the union's paths (E2).
         """
-        ready: dict[str, str] = {}
+        ready: dict[str, Ready] = {}
         litter: list[str] = []
         try:
             with self._work.held():
@@ -352,12 +351,12 @@ class Engine:
             with suppress(OSError):
                 delete(self._work.staging, litter.pop())
 
-    def _operate(self, act: Callable[[_Operation], _T], ready: dict[str, str], litter: list[str]) -> _T:
+    def _operate(self, act: Callable[[_Operation], _T], ready: dict[str, Ready], litter: list[str]) -> _T:
         table = self._marks.table
         if table is not None and table.pending():
             # Another writer died in the middle of a removal while we had the stack open.
             self._mend_table()
-        operation = _Operation(self._survey(None), ready, litter)
+        operation = _Operation(self._survey(None), ready, litter, self._resolver.prober.skipped)
         if not self._told:
             return act(operation)
         # What is trusted for a time to be there may be long gone: a change asks the layers themselves.
@@ -365,11 +364,12 @@ class Engine:
             return act(operation)
 
     def _locked_after_copying(
-        self, act: Callable[[_Operation], _T], large: _Large, ready: dict[str, str], litter: list[str]
+        self, act: Callable[[_Operation], _T], large: _Large, ready: dict[str, Ready], litter: list[str]
     ) -> _T:
         """Copy large files without keeping other writers waiting, until the operation finds no more."""
         with ExitStack() as held:
             while True:
+                held.close()  # one at a time: two paths may have one lock
                 held.enter_context(self._work.copying(large.path))
                 self._stage_large(large.path, ready)
                 try:
@@ -377,7 +377,7 @@ class Engine:
                 except _Large as other:
                     large = other
                 finally:
-                    litter += ready.values()
+                    litter += [each.name for each in ready.values()]
 
     def _apply(
         self,
@@ -388,6 +388,7 @@ class Engine:
         mode: RawMode | None = None,
     ) -> RawIOBase | None:
         self._check_large(work, plan)
+        self._check_faultless(work)
         try:
             opened = self._application(work).run(plan, content=content, mode=mode)
         except BaseException:
@@ -396,6 +397,13 @@ class Engine:
         self._tell(plan)
         self._follow(plan)
         return opened
+
+    def _check_faultless(self, work: _Operation) -> None:
+        """Refuse to change what was seen without a layer that failed: skipping is for reading (L8)."""
+        if self._resolver.prober.skipped != work.skipped:
+            raise oserror(
+                errno.EIO, "/", hint="a layer failed, and on_layer_error='skip' is for reading only"
+            )
 
     def _check_large(self, work: _Operation, plan: Plan) -> None:
         if Capability.RENAMES not in self._store.capabilities:
@@ -414,6 +422,7 @@ class Engine:
             origins=work.survey.origin,
             listing=lambda path: self._resolver.listing(path, passing=True),
             ready=work.ready,
+            settled=lambda: self._check_faultless(work),
             durable=self._durable,
             litter=work.litter,
         )
@@ -447,7 +456,7 @@ class Engine:
                 else:
                     file.path = target + place[len(path) :]
 
-    def _stage_large(self, path: str, ready: dict[str, str]) -> None:
+    def _stage_large(self, path: str, ready: dict[str, Ready]) -> None:
         """Copy a large file into the work area, if it still has to be copied up."""
         survey = self._survey(None)
         facts = survey.facts(path)
@@ -456,12 +465,12 @@ class Engine:
         name = self._work.run(self._work.new_name)
         staging = self._work.staging
         try:
-            stage(survey.origin(facts.path), staging, name, self._upper, durable=self._durable)
+            status = stage(survey.origin(facts.path), staging, name, self._upper, durable=self._durable)
         except BaseException:
             with suppress(OSError):
                 delete(staging, name)
             raise
-        ready[facts.path] = name
+        ready[facts.path] = Ready(name, identity_of(status))
 
     def _placed(self, error: OSError, path: str, path2: str | None) -> OSError:
         """Put the union's paths on an error of the upper or of a layer (E2)."""
@@ -578,7 +587,7 @@ class Engine:
 
     def _open_in_upper(self, survey: Survey, path: str, mode: RawMode) -> RawIOBase:
         """Open a file that the upper has, or has had a moment ago."""
-        application = self._application(_Operation(survey, {}, []))
+        application = self._application(_Operation(survey, {}, [], self._resolver.prober.skipped))
         return application.directory(parent_of(path)).open_writable(name_of(path), mode)
 
     def _open_deferred(self, path: str, mode: RawMode) -> RawIOBase:
@@ -640,17 +649,21 @@ class Engine:
         assert table is not None
         table.mend()
         for parts in table.pending():
-            self._application(_Operation(self._survey(None), {}, [])).clear_removed(show_parts(parts))
+            self._application(
+                _Operation(self._survey(None), {}, [], self._resolver.prober.skipped)
+            ).clear_removed(show_parts(parts))
 
 
 class _Operation(NamedTuple):
     """One operation under way, under the lock."""
 
     survey: Survey
-    ready: dict[str, str]
+    ready: dict[str, Ready]
     """Large files that are staged already, by the paths that they are copies of."""
     litter: list[str]
     """Names in the staging directory that are of no use any more."""
+    skipped: int
+    """How many faults of layers had been skipped when it began."""
 
 
 class _Large(Exception):
@@ -682,4 +695,8 @@ def _mark_of(layer: LayerView, upper: LayerView) -> str:
         place = layer.store.place
         in_memory = place.startswith("memory:") and "//" not in place
         place = "memory" if in_memory and upper.store.real_path is not None else place
-    return f"{layer.format.name} {place}"
+    identity = layer.store.identity
+    shown = ""
+    if isinstance(identity, tuple) and identity[0] == "at":  # whiteouts are about names as they are shown
+        shown = f" at {show_parts(identity[2])}"
+    return f"{layer.format.name} {place}{shown}"

@@ -67,6 +67,12 @@ class _Session:
             self.lock.close()
 
 
+class _User:
+    """Somebody who needs the session."""
+
+    __slots__ = ("__weakref__",)
+
+
 class WorkArea:
     """The work area of one upper, as one stack uses it."""
 
@@ -90,16 +96,12 @@ class WorkArea:
         self._session: _Session | None = None
         self._ending: Callable[[], object] = _nothing
         self._door = door_of(self._store)
-        self._prepare: list[Callable[[], None]] = []
         # Never used twice, whatever session they are for.
         self._names = itertools.count(1)
-        self._users = 0
+        # Who is in the middle of something; an interrupt takes them away with their frames.
+        self._users: weakref.WeakSet[_User] = weakref.WeakSet()
         self._closing = False
         _AREAS.add(self)
-
-    def before_writing(self, prepare: Callable[[], None]) -> None:
-        """Have something done under the lock when this writer begins."""
-        self._prepare.append(prepare)
 
     # --- the lock ----------------------------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class WorkArea:
             self._open()
         assert self._area is not None
         # A volatile writer's end is for whoever opens the upper next to judge, or for `recover`.
-        self._recover(volatile=self._adopt)
+        self._clear_dead(self._area, volatile=self._adopt)
         self._remember_lowers()
         stage = _entered(self._area, _STAGE)
         name = secrets.token_hex(8)
@@ -205,15 +207,14 @@ class WorkArea:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep the session until an operation is over that is not under the lock all the time."""
-        with self._door.mutex:
-            self._users += 1
+        user = _User()
+        self._users.add(user)
         try:
             yield
         finally:
-            with self._door.mutex:
-                self._users -= 1
-                if self._closing and not self._users:
-                    self.close()
+            self._users.discard(user)
+            if self._closing:
+                self.close()
 
     @contextmanager
     def copying(self, path: str) -> Iterator[None]:
@@ -272,13 +273,11 @@ class WorkArea:
 
     def recover(self) -> None:
         """Clear what dead writers left, accepting that a volatile one may have lost something."""
-        self.run(lambda: self._recover(volatile=True))
+        self.run(self._recover)
 
-    def _recover(self, *, volatile: bool) -> None:
+    def _recover(self) -> None:
         assert self._area is not None
-        self._clear_dead(self._area, volatile=volatile)
-        for prepare in self._prepare:
-            prepare()
+        self._clear_dead(self._area, volatile=True)
 
     def _clear_dead(self, area: WritableDirectory, *, volatile: bool) -> None:
         """Clear what the dead left; `volatile`: those too that may have lost something."""
@@ -363,7 +362,7 @@ class WorkArea:
     def close(self) -> None:
         """End the session; the next change begins a new one."""
         with self._door.mutex:
-            self._closing = self._users > 0 or self._door.depth() > (2 if self._closing else 1)
+            self._closing = bool(self._users) or self._door.depth() > 1
             if self._closing:
                 return  # the last of those who are in the middle of something does it
             self._end_session()
@@ -376,7 +375,7 @@ class WorkArea:
 
     def leave(self) -> None:
         """Be in the child of a fork: what was open is the parent's, and what was locked nobody's here."""
-        self._users = 0
+        self._users = weakref.WeakSet()
         self._end_session()
         self._area = None
 

@@ -449,10 +449,11 @@ class LocalDirectory:
         try:
             self._check_readable(os.fstat(fd), name)
             os.set_blocking(fd, True)
-            return io.FileIO(fd, "rb", closefd=True)
         except BaseException:
             os.close(fd)
             raise
+        # Not in the `try`: an interrupt must not close what the file has taken over.
+        return io.FileIO(fd, "rb", closefd=True)
 
     def read(self, name: str) -> bytes:
         """Read a whole file."""

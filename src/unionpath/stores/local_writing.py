@@ -177,13 +177,7 @@ def _write_stream(fd: int, source: BinaryIO | io.RawIOBase) -> None:
 def open_new(above: int, name: str, mode: RawMode, permissions: int) -> io.FileIO:
     """Make an empty file and open it."""
     check_new_name(name)
-    fd = os.open(name, _NEW | _ACCESS[mode], permissions, dir_fd=above)
-    try:
-        return io.FileIO(fd, mode)
-    except BaseException:
-        _take_back(fd, above, name)
-        os.close(fd)
-        raise
+    return io.FileIO(os.open(name, _NEW | _ACCESS[mode], permissions, dir_fd=above), mode)
 
 
 def open_writable(above: int, name: str, mode: RawMode, *, truncate: bool) -> io.FileIO:
@@ -204,10 +198,11 @@ def open_writable(above: int, name: str, mode: RawMode, *, truncate: bool) -> io
             number = WHY_NOT_OPENED[_kind_refused(found)]
             raise OSError(number, os.strerror(number))
         os.set_blocking(fd, True)
-        return io.FileIO(fd, mode)
     except BaseException:
         os.close(fd)
         raise
+    # Not in the `try`: an interrupt must not close what the file has taken over.
+    return io.FileIO(fd, mode)
 
 
 def _kind_refused(mode: int) -> Kind:
