@@ -1450,7 +1450,8 @@ def _check_type(name: str, value: object, wanted: type) -> None:
 
 
 def _check_pair(name: str, value: object, types: tuple[type, ...]) -> None:
-    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, types) for each in value)):
+    pair = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+    if len(pair) != 2 or not all(isinstance(each, types) for each in pair):
         raise TypeError(f"utime: {name!r} must be either a tuple of two numbers or None")
 
 

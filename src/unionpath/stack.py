@@ -281,9 +281,9 @@ class LayerStack:
         if not layers:
             raise ValueError("a stack needs at least one layer")
         _check_overlap(layers)
-        self._rename_dir = rename_dir
+        self._rename_dir: RenameDir = rename_dir
         self._on_layer_error = on_layer_error
-        self._durability = durability
+        self._durability: Durability = durability
         self._case = case
         self._cache = cache
         self._name = name

@@ -19,7 +19,7 @@ class Attributes(NamedTuple):
     """Names and values; None: removed."""
 
     def __str__(self) -> str:
-        words = []
+        words: list[str] = []
         if self.permissions is not None:
             words.append(f"mode {self.permissions:04o}")
         if self.owner is not None:

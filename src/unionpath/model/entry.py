@@ -29,6 +29,8 @@ class Kind(IntEnum):
     BLOCK_DEVICE = 6
 
 
+KINDS: Final = tuple(range(len(Kind)))
+"""Tags for `Directory.scan` that are the kinds themselves."""
 KIND_BITS: Final = 3
 """How many bits hold any `Kind`."""
 KIND_MASK: Final = (1 << KIND_BITS) - 1

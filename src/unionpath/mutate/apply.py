@@ -22,7 +22,7 @@ from contextlib import closing, suppress
 from io import BytesIO, RawIOBase
 from typing import NamedTuple, TypeAlias, assert_never, cast
 
-from unionpath.model.entry import KIND_MASK, Kind, Stat
+from unionpath.model.entry import KIND_MASK, KINDS, Kind, Stat
 from unionpath.model.errors import oserror
 from unionpath.model.layer import LayerView
 from unionpath.model.parts import Parts
@@ -37,6 +37,7 @@ from unionpath.mutate.copy_up import (
     copy_attributes,
     stage,
 )
+from unionpath.mutate.handle import COPIES
 from unionpath.mutate.marks import Marks
 from unionpath.mutate.steps import (
     CopyUp,
@@ -56,7 +57,6 @@ from unionpath.stores.transfer import sync, transfer
 Content: TypeAlias = "bytes | RawIOBase"
 """What is written: bytes, or a reader where the store takes a stream."""
 
-_TAGS = tuple(range(7))
 _PRIVATE_PERMISSIONS = 0o600
 
 
@@ -248,6 +248,8 @@ class Application:
                 self.opened = self._work.staging.open_writable(staged, mode)
             self._publish(staged, directory, name, Move.EXCLUSIVE if step.layer else Move.REPLACE)
             _set_times(directory, times)
+            if step.kind is Kind.FILE:
+                COPIES.note(lambda: directory.stat(name), origin.status())
         if step.layer == 0:
             return
         remove = directory.rmdir if step.kind is Kind.DIRECTORY else directory.unlink
@@ -442,6 +444,8 @@ class Application:
             directory.create(name, b"", permissions)
         else:
             self.opened = directory.open_new(name, mode, permissions)
+        if self._renames:
+            COPIES.note(lambda: directory.stat(name), None)
 
     def _make_staged(self, step: Make, directory: WritableDirectory, name: str, mode: RawMode | None) -> None:
         """Make an object in the place of a whiteout device."""
@@ -486,6 +490,10 @@ class Application:
 
     def _write(self, step: Write, content: Content) -> None:
         directory, name = self._place(step.path)
+        self._put_content(step, content, directory, name)
+        COPIES.note(lambda: directory.stat(name), None)
+
+    def _put_content(self, step: Write, content: Content, directory: WritableDirectory, name: str) -> None:
         if not self._renames:
             directory.put(name, BytesIO(content) if isinstance(content, bytes) else content)
             change_attributes(directory, name, step.change)
@@ -577,11 +585,16 @@ class Application:
             self._publish(self._staged_whiteout(), directory, name, Move.REPLACE)
             return
         if step.whiteout:
-            self._undo.append(lambda: self._marks.drop(directory, parts, name))
-            self._marks.put(directory, parts, name, before_removal=True)
+            self._mark(directory, parts, name)
         directory.unlink(name)
         self._published()
         self._marks.settle(directory)
+
+    def _mark(self, directory: WritableDirectory, parts: Parts, name: str) -> None:
+        """Put a whiteout beside what is removed next; one that was there stays, whatever comes."""
+        if not self._marks.has_mark(directory, name):
+            self._undo.append(lambda: self._marks.drop(directory, parts, name))
+        self._marks.put(directory, parts, name, before_removal=True)
 
     def _staged_whiteout(self) -> str:
         staged = self._new_name()
@@ -593,12 +606,11 @@ class Application:
         if not step.tree:
             # What someone else, who knows nothing of this union, has put into it since must not go with it.
             here = directory.child(name)
-            if self._marks.format.read(here, _TAGS).shown:
+            if self._marks.format.read(here, KINDS).shown:
                 raise oserror(errno.ENOTEMPTY, step.path)
-            if not here.scan(_TAGS) and not self._marks.in_place:
+            if not here.scan(KINDS) and not self._marks.in_place:
                 if step.whiteout:
-                    self._undo.append(lambda: self._marks.drop(directory, parts, name))
-                    self._marks.put(directory, parts, name)
+                    self._mark(directory, parts, name)
                 directory.rmdir(name)
                 self._published()
                 self._marks.settle(directory)
@@ -744,8 +756,7 @@ class Application:
             self._undo.append(lambda: self._marks.unset_opaque(source, _parts(step.target)))
             self._marks.set_opaque(source, _parts(step.target))
         if step.whiteout:
-            self._undo.append(lambda: self._marks.drop(source, above, name))
-            self._marks.put(source, above, name, before_removal=True)
+            self._mark(source, above, name)
         source.rename(name, target, target_name, Move.REPLACE)
         self._published()
         with suppress(OSError):  # tidying
@@ -785,9 +796,10 @@ class Application:
             if error.errno != errno.EOPNOTSUPP:
                 raise
             # Not in one step here: both names show in between, never neither (E5).
+            whiteout = self._staged_whiteout()
             source.rename(name, target, target_name, Move.REPLACE)
             self._published()
-            self._marks.put(source, _parts(parent_of(step.path)), name)
+            self._publish(whiteout, source, name)
 
     def _empty(self, target: WritableDirectory, path: str) -> None:
         """Clear a directory that shows nothing of its markers, so that a rename can take its place."""
@@ -801,7 +813,7 @@ class Application:
         else:
             record = self._marks.record(_parts(parent_of(path)), name)
             self._marks.append(record.put + record.forget)
-        for marker in here.scan(_TAGS):
+        for marker in here.scan(KINDS):
             delete(here, marker)
 
     # --- metadata, copies --------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BufferedReader
 from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
-from unionpath.model.entry import KIND_MASK, Kind, Stat, kind_of
+from unionpath.model.entry import KIND_MASK, KINDS, Kind, Stat, kind_of
 from unionpath.model.errors import is_absence, is_missing_name, oserror
 from unionpath.model.layer import Cache, LayerView
 from unionpath.model.store import Capability, Directory
@@ -54,7 +54,6 @@ LETTERS: Final[Mapping[What, str]] = {
 """How `str` abbreviates what became of a path."""
 
 _NO_XATTRS: Final = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP})
-_TAGS: Final = tuple(range(len(Kind)))
 _BLOCK: Final = 1 << 20
 """Bytes of a file that are compared at a time."""
 
@@ -308,7 +307,7 @@ class _Walk:
         return self._frame("", root, merges=len(self._layers) > 1 and not hides), hides
 
     def _frame(self, path: str, directory: Directory, *, merges: bool) -> _Frame:
-        listing = self._format.read(directory, _TAGS)
+        listing = self._format.read(directory, KINDS)
         hidden = {self._key(name): name for name in listing.hidden}
         names = [*listing.shown]
         if merges:

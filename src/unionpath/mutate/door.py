@@ -2,7 +2,7 @@
 One writer at a time: the lock of one upper, for all stacks, threads and processes.
 
 Stacks of one process over one upper share its door. What one of them does in an operation of another, on
-the same thread (a signal's handler, a finalizer that closes a file), goes through and doesn't wait for itself.
+the same thread (a signal's handler, a finalizer that closes a file), goes through, not waiting for itself.
 Other processes are kept out by an advisory lock on the upper's own directory, wherever their work areas are.
 """
 

@@ -16,20 +16,20 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext, suppress
 from functools import partial
 from io import RawIOBase
-from typing import Final, Literal, NamedTuple, TypeVar, cast
+from typing import Final, Literal, NamedTuple, TypeGuard, TypeVar, cast
 
 from unionpath.model.change import Attributes
 from unionpath.model.entry import Kind, Stat
 from unionpath.model.errors import UnsupportedOperation, oserror
 from unionpath.model.layer import LayerView
-from unionpath.model.parts import check_text, show_parts
+from unionpath.model.parts import Parts, check_text, show_parts
 from unionpath.model.store import WHY_NOT_OPENED, Capability
 from unionpath.model.text import name_of, parent_of
 from unionpath.model.writable import RawMode, WritableStore
 from unionpath.mutate import plan as planner
 from unionpath.mutate.apply import Application, Ready, identity_of
 from unionpath.mutate.copy_up import stage
-from unionpath.mutate.handle import DeferredFile
+from unionpath.mutate.handle import COPIES, DeferredFile
 from unionpath.mutate.marks import Marks
 from unionpath.mutate.plan import Facts, RenameMode
 from unionpath.mutate.steps import CopyUp, Duplicate, Link, Make, Plan, Remove, Rename, Write
@@ -127,10 +127,6 @@ class Engine:
         if not target:
             raise oserror(errno.ENOENT, target, path)
         self._change(lambda survey: self.plan_symlink(path, target, survey), path)
-
-    def make_file(self, path: str, permissions: int) -> None:
-        """Make an empty file; EEXIST if anything has the name (D6)."""
-        self._change(lambda survey: self.plan_touch(path, permissions, survey), path)
 
     def link(self, path: str, existing: str) -> None:
         """Give `existing` a second name (C8)."""
@@ -242,7 +238,7 @@ class Engine:
         return self._plan_make(path, Kind.SYMLINK, 0o777, target, survey)
 
     def plan_touch(self, path: str, permissions: int = 0o666, survey: Survey | None = None) -> Plan:
-        """Say what `make_file` does."""
+        """Say what making an empty file does."""
         return self._plan_make(path, Kind.FILE, permissions, "", survey)
 
     def plan_link(self, path: str, existing: str, survey: Survey | None = None) -> Plan:
@@ -286,10 +282,6 @@ class Engine:
                     errno.EPERM, path, hint=f"{attribute} marks layers and can't be set through a union"
                 )
         return planner.change(self._survey(survey).facts(path, follow), attributes, self._store.capabilities)
-
-    def plan_chmod(self, path: str, permissions: int) -> Plan:
-        """Say what a change of mode does."""
-        return self.plan_change(path, Attributes(permissions=permissions))
 
     def plan_copy_up(self, path: str, follow: bool = True, survey: Survey | None = None) -> Plan:
         """Say what `copy_up` does."""
@@ -581,7 +573,7 @@ class Engine:
             raise oserror(WHY_NOT_OPENED[facts.kind], path)
         self._check_may_write(work.survey, facts)
         if not truncate:
-            return self._open_deferred(facts.path, mode)
+            return self._open_deferred(facts.path, work.survey.status(facts.path), mode)
         opened = self._apply(work, planner.copy_up(facts, data=False), mode=mode)
         return opened or self._open_in_upper(work.survey, facts.path, mode)
 
@@ -590,8 +582,8 @@ class Engine:
         application = self._application(_Operation(survey, {}, [], self._resolver.prober.skipped))
         return application.directory(parent_of(path)).open_writable(name_of(path), mode)
 
-    def _open_deferred(self, path: str, mode: RawMode) -> RawIOBase:
-        file = DeferredFile(self._resolver.open(path), path, mode, self)
+    def _open_deferred(self, path: str, status: Stat, mode: RawMode) -> RawIOBase:
+        file = DeferredFile(self._resolver.open(path), path, identity_of(status)[:2], mode, self)
         self._deferred.add(file)
         return file
 
@@ -606,10 +598,13 @@ class Engine:
         if file.orphaned:
             return None
         try:
-            facts = self._survey(None).facts(file.path, data=True)
+            survey = self._survey(None)
+            facts = survey.facts(file.path, data=True)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not facts.in_upper or facts.kind is not Kind.FILE or facts.incomplete:
+            return None
+        if COPIES.contradict(survey.status(facts.path), file.origin):
             return None
         opened = self._open_in_upper(self._survey(None), file.path, cast("RawMode", file.mode))
         self._deferred.discard(file)
@@ -621,7 +616,8 @@ class Engine:
         if file.orphaned:
             return self._orphan_copy(file, mode)
         facts = work.survey.facts(path, data=True)
-        if facts.kind is not Kind.FILE:
+        is_other = facts.in_upper and COPIES.contradict(work.survey.status(path), file.origin)
+        if facts.kind is not Kind.FILE or is_other:
             # Removed, or renamed: to where, only whoever did it knows. Better no write than a lost one.
             raise oserror(errno.ESTALE, path, hint="someone removed or renamed the file since it was opened")
         opened = self._apply(work, planner.copy_up(facts), mode=mode)
@@ -696,7 +692,10 @@ def _mark_of(layer: LayerView, upper: LayerView) -> str:
         in_memory = place.startswith("memory:") and "//" not in place
         place = "memory" if in_memory and upper.store.real_path is not None else place
     identity = layer.store.identity
-    shown = ""
-    if isinstance(identity, tuple) and identity[0] == "at":  # whiteouts are about names as they are shown
-        shown = f" at {show_parts(identity[2])}"
+    # Whiteouts are about names as they are shown.
+    shown = f" at {show_parts(identity[2])}" if _is_shown_elsewhere(identity) else ""
     return f"{layer.format.name} {place}{shown}"
+
+
+def _is_shown_elsewhere(identity: object) -> TypeGuard[tuple[str, object, Parts]]:
+    return isinstance(identity, tuple) and cast("tuple[object, ...]", identity)[0] == "at"

@@ -9,16 +9,46 @@ from __future__ import annotations
 
 import io
 import threading
+import weakref
+from collections.abc import Callable
 from io import RawIOBase
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from unionpath.model.entry import Stat
 from unionpath.model.typed import override
 from unionpath.model.writable import RawMode
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-_SHOWN_MODES = {"wb+": "rb+"}
+
+class Copies:
+    """
+    What files of uppers are copies of, as far as this process made them while a lower's file was open to write.
+
+    What another process made can't be told: a file that has the name is taken for the copy.
+    """
+
+    def __init__(self) -> None:
+        self._origins: dict[tuple[int, int], tuple[int, int] | None] = {}
+
+    def note(self, made: Callable[[], Stat], origin: Stat | None) -> None:
+        """
+        Remember what a file just made in an upper is a copy of, if that may ever be asked; None: of nothing.
+        """
+        if not _OPEN:
+            self._origins.clear()
+            return
+        status = made()
+        of = None if origin is None else (origin.st_dev, origin.st_ino)
+        self._origins[status.st_dev, status.st_ino] = of
+
+    def contradict(self, found: Stat, origin: tuple[int, int]) -> bool:
+        """Tell whether a file of an upper is known to be something else than a copy of `origin`."""
+        return self._origins.get((found.st_dev, found.st_ino), origin) != origin
+
+
+COPIES: Final = Copies()
 
 
 class Owner(Protocol):
@@ -39,8 +69,12 @@ class DeferredFile(RawIOBase):
     is seen by all from then on, as if each had been copied up when it was opened.
     """
 
-    def __init__(self, source: RawIOBase, path: str, mode: RawMode, owner: Owner) -> None:
+    def __init__(
+        self, source: RawIOBase, path: str, origin: tuple[int, int], mode: RawMode, owner: Owner
+    ) -> None:
         self._raw = source
+        self.origin = origin
+        """Device and inode number of the lower's file."""
         self._mode = mode
         self._owner = owner
         self._promoted = False
@@ -50,13 +84,14 @@ class DeferredFile(RawIOBase):
         self.orphaned = False
         """Its name has been given to something else since, or removed."""
         self.name: str | int = ""
+        _OPEN.add(self)
         if mode.startswith("a"):
             source.seek(0, io.SEEK_END)
 
     @property
     def mode(self) -> str:
         """As of a file that `io.open` gives."""
-        return _SHOWN_MODES.get(self._mode, self._mode)
+        return self._mode
 
     @property
     def source(self) -> RawIOBase:
@@ -187,3 +222,6 @@ class DeferredFile(RawIOBase):
     @override
     def __repr__(self) -> str:
         return f"<unionpath file name={self.name!r} mode={self.mode!r}>"
+
+
+_OPEN: Final[weakref.WeakSet[DeferredFile]] = weakref.WeakSet()

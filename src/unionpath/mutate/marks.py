@@ -16,6 +16,7 @@ from unionpath.model.whiteout import (
     MarkerDevice,
     MarkerFile,
     MarkerRecord,
+    Present,
     SideTable,
 )
 from unionpath.model.writable import WritableDirectory, WritableStore
@@ -53,6 +54,13 @@ class Marks:
             # In an opaque directory a whiteout means nothing, but it has the name all the same (M5).
             return _is_taken(directory, name)
         return probe is Mark.WHITEOUT
+
+    def has_mark(self, directory: WritableDirectory, name: str) -> bool:
+        """Tell whether the upper has a whiteout of a name, also beside what it shows there."""
+        if self.beside:
+            return _is_taken(directory, self.name_of_whiteout(directory.parts, name))
+        probe = self.format.probe(directory, name)
+        return probe is Mark.WHITEOUT or (isinstance(probe, Present) and probe.alone)
 
     def name_of_whiteout(self, parts: Parts, name: str) -> str:
         """The name of the object that stands for a whiteout of `name`."""

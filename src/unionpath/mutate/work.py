@@ -21,14 +21,14 @@ import os
 import secrets
 import stat as _stat
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from io import BytesIO
 from typing import Final, TypeVar, cast
 from zlib import crc32
 
-from unionpath.model.entry import Kind
+from unionpath.model.entry import KINDS, Kind
 from unionpath.model.errors import is_absence, oserror
 from unionpath.model.layer import LayerView
 from unionpath.model.store import Capability, Directory
@@ -42,7 +42,6 @@ _LOWERS: Final = "lowers"
 _VOLATILE: Final = "volatile"
 _COPYING: Final = "copying"
 _COPY_LOCKS: Final = 64
-_TAGS: Final = tuple(range(7))
 _DIRECTORY: Final = int(Kind.DIRECTORY)
 _T = TypeVar("_T")
 
@@ -205,7 +204,7 @@ class WorkArea:
         return f"{next(self._names):x}"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Generator[None, None, None]:
         """Keep the session until an operation is over that is not under the lock all the time."""
         user = _User()
         self._users.add(user)
@@ -217,7 +216,7 @@ class WorkArea:
                 self.close()
 
     @contextmanager
-    def copying(self, path: str) -> Iterator[None]:
+    def copying(self, path: str) -> Generator[None, None, None]:
         """Be the one who copies up `path`, without keeping other writers waiting (C9)."""
         lock = self.run(lambda: self._copy_lock(path))
         lock.acquire()
@@ -304,7 +303,7 @@ class WorkArea:
         except FileNotFoundError:
             return None, []
         found: list[str] = []
-        for name, kind in stage.scan(_TAGS).items():
+        for name, kind in stage.scan(KINDS).items():
             if kind != _DIRECTORY:
                 continue  # not ours
             # Ended just now; or another user's, who will see to it.
@@ -331,7 +330,7 @@ class WorkArea:
             with suppress(FileNotFoundError):
                 if table.home.child(table.directory).stat(table.file).st_size > len(table.header):
                     return False
-        return set(self._store.home().scan(_TAGS)) <= {PRIVATE}
+        return set(self._store.home().scan(KINDS)) <= {PRIVATE}
 
     def _remember_lowers(self) -> None:
         assert self._area is not None
@@ -391,7 +390,7 @@ def _forget_default_access(directory: WritableDirectory) -> None:
 
 def _is_volatile(stage: WritableDirectory, session: str) -> bool:
     try:
-        return _VOLATILE in stage.child(session).scan(_TAGS)
+        return _VOLATILE in stage.child(session).scan(KINDS)
     except FileNotFoundError:
         return False
 
@@ -421,7 +420,7 @@ def delete(directory: WritableDirectory, name: str) -> None:
         if here is None:
             continue
         pending.append((above, name, here))
-        for inner, kind in here.scan(_TAGS).items():
+        for inner, kind in here.scan(KINDS).items():
             if kind == _DIRECTORY:
                 pending.append((here, inner, None))
             else:

@@ -441,16 +441,18 @@ class Directories:
         """
         List a directory that others may be writing to, again if they did meanwhile.
 
-        A long listing takes several system calls. In between, a writer may publish an object where the
-        listing
-        has passed, and drop its whiteout where the listing hasn't come to: the lower's object would show.
+        A long listing takes several system calls. In between, a writer may publish an object where it has
+        passed, and drop the whiteout where it hasn't come to: the lower's object would show.
         """
+        layout, codes = self._layers[0].format, self._codes[0]
+        before = directory.status().st_mtime_ns
         for _attempt in range(_READS):
-            before = directory.status().st_mtime_ns
-            listing = self._layers[0].format.read(directory, self._codes[0])
-            if directory.status().st_mtime_ns == before:
-                break
-        return listing
+            listing = layout.read(directory, codes)
+            after = directory.status().st_mtime_ns
+            if after == before:
+                return listing
+            before = after
+        return layout.read(directory, codes)
 
     def _watch(self, node: Node, source: Source, ears: dict[int, Ear]) -> bool:
         """Watch one contributing directory; tell whether changes of it will be noticed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import stat as _stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from io import RawIOBase
 from typing import TypeVar
@@ -269,7 +269,7 @@ class Resolver:
         return self.settled(path, lambda: self._prober.verdict(below, spot.name).kind is not None)
 
     @contextmanager
-    def fresh(self) -> Iterator[None]:
+    def fresh(self) -> Generator[None, None, None]:
         """Answer from the layers alone where what is remembered is trusted for a time only (`Cache.ttl`)."""
         self._directories.fresh += 1
         try:

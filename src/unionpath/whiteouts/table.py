@@ -186,13 +186,12 @@ class TableFormat:
         Rules L6, M3, M5, M8.
         """
         parts = self._parts_in_source(directory.parts)
+        before, shown, after = self._read(), directory.scan(tags), self._read()
         for _attempt in range(_READS):
-            before = self._read()
-            shown = directory.scan(tags)
-            # A writer publishes an object and then drops its whiteout: read once, both might be missed.
-            after = self._read()
             if before is after or (before and after and before.stamp == after.stamp):
                 break
+            # A writer publishes an object and then drops its whiteout: read once, both might be missed.
+            before, shown, after = after, directory.scan(tags), self._read()
         if self._is_private_place(directory.parts):
             shown.pop(PRIVATE, None)
         table = _EMPTY if after is None else after.table
