@@ -1466,11 +1466,38 @@ def _is_elsewhere(target: object) -> bool:
 
 
 def _check_distinct(source: UnionPath, target: WritablePath | Path) -> None:
-    """Raise EINVAL for a copy onto itself or into itself, as far as the text tells."""
+    """Raise EINVAL for a copy onto itself or into itself: by the text, or where the layers have it."""
     if target == source:
         raise oserror(errno.EINVAL, str(source), str(target), hint="source and target are the same path")
-    if source in target.parents:
-        raise oserror(errno.EINVAL, str(source), str(target), hint="the source is a parent of the target")
+    inside = source in target.parents
+    if not inside:
+        own = [_real(place) for place in _places_in(source, follow=False)]
+        there = [_real(place) for place in _places_of(target)]
+        inside = any(place == mine or place.startswith(mine + "/") for place in there for mine in own)
+    if inside:
+        raise oserror(
+            errno.EINVAL, str(source), str(target), hint="the target is the source, or inside of it"
+        )
+
+
+def _places_of(target: WritablePath | Path) -> list[str]:
+    """Say where a copy to `target` would come to lie."""
+    if isinstance(target, UnionPath):
+        above = _places_in(target.parent, follow=True)
+        return [f"{place}/{target.name}" for place in above] + _places_in(target, follow=True)
+    return [os.fspath(target) if isinstance(target, os.PathLike) else str(target)]
+
+
+def _places_in(path: UnionPath, *, follow: bool) -> list[str]:
+    """Say where the layers have what shows at a path; nowhere, if nothing does."""
+    try:
+        return path.stack.resolver.places(str(path), follow)
+    except OSError:
+        return []
+
+
+def _real(place: str) -> str:
+    return os.path.realpath(place) if place.startswith("/") else place
 
 
 def _register_with_pathlib() -> None:

@@ -116,6 +116,9 @@ class Application:
         """
         try:
             for step in plan:
+                if isinstance(step, Duplicate):
+                    self._check_tree(step.path, step.kind)
+            for step in plan:
                 self._do(step, content, mode)
         except BaseException:
             self._undo_all()
@@ -442,6 +445,10 @@ class Application:
     ) -> None:
         if mode is None:
             directory.create(name, b"", permissions)
+        elif mode.startswith("a") and not self._renames:
+            # Others may do the same, and all that they append is to be there in the end.
+            directory.create(name, b"", permissions)
+            self.opened = directory.open_writable(name, mode)
         else:
             self.opened = directory.open_new(name, mode, permissions)
         if self._renames:
@@ -532,7 +539,9 @@ class Application:
         """Put new bytes in the place of a file's, keeping its owner, mode and attributes (C11)."""
         origin = self._origins(step.path)
         staged = self._staged_content(step, content, _PRIVATE_PERMISSIONS)
-        copy_attributes(origin, origin.status(), self._work.staging, staged, self._upper, times=False)
+        copy_attributes(
+            origin, origin.status(), self._work.staging, staged, self._upper, times=False, content=False
+        )
         if os.geteuid() != 0 and step.change is None:
             self._drop_privileges(staged)
         change_attributes(self._work.staging, staged, step.change)
@@ -837,6 +846,16 @@ class Application:
         if step.over_whiteout:
             self._marks.put(directory, _parts(parent_of(step.target)), name)
         delete(directory, name)
+
+    def _check_tree(self, path: str, kind: Kind) -> None:
+        """Refuse, before anything is changed, to copy what the upper has no form for (E4)."""
+        pending = [(path, kind)]
+        while pending:
+            path, kind = pending.pop()
+            check_able(kind, self._capabilities, path)
+            if kind is Kind.DIRECTORY:
+                listing = self._listing(path)
+                pending += [(f"{path}/{name}", Kind(code & KIND_MASK)) for name, code in listing.items()]
 
     def _duplicate_all(self, step: Duplicate) -> None:
         pending = [(step.path, step.target, step.kind, step.over_whiteout)]

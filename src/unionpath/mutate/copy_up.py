@@ -117,9 +117,12 @@ def copy_attributes(
     upper: LayerView,
     *,
     times: bool = True,
+    content: bool = True,
 ) -> None:
     """
     Give the object `name` the origin's owner, attributes, mode and times, as far as the store has such.
+
+    `content`: it has the origin's bytes, too.
 
     The owner comes first: setting it drops `security.capability` and the set-user-ID bits (chown(2)). The
         mode comes
@@ -135,7 +138,7 @@ def copy_attributes(
         ):
             permissions &= ~(_stat.S_ISUID | _stat.S_ISGID)
     if Capability.XATTRS in capabilities:
-        _copy_xattrs(origin, target, name, upper.format)
+        _copy_xattrs(origin, target, name, upper.format, content=content)
     if Capability.MODES in capabilities and not is_link:
         target.chmod(name, permissions)
     if times and Capability.TIMES in capabilities:
@@ -161,11 +164,15 @@ def _copy_owner(origin: Origin, status: Stat, target: WritableDirectory, name: s
     return True
 
 
-def _copy_xattrs(origin: Origin, target: WritableDirectory, name: str, layout: WhiteoutFormat) -> None:
+def _copy_xattrs(
+    origin: Origin, target: WritableDirectory, name: str, layout: WhiteoutFormat, *, content: bool
+) -> None:
     for attribute in origin.directory.listxattr(origin.name):
         # Neither the marks of the lower's format, nor what would be a mark in the upper's (M3).
         if origin.format.is_private_attribute(attribute) or layout.is_private_attribute(attribute):
             continue
+        if attribute == _CAPABILITY and not content:
+            continue  # as any write does away with it
         value = origin.directory.getxattr(origin.name, attribute)
         if value is None:
             continue

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 class Copies:
     """
-    What files of uppers are copies of, as far as this process made them while a lower's file was open to write.
+    What files of uppers are copies of, as far as this process made them while a lower's file was open.
 
     What another process made can't be told: a file that has the name is taken for the copy.
     """

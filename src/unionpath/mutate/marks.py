@@ -198,15 +198,16 @@ class Table:
             directory.create(self._table.file, self._table.header + record, sync=sync)
             self._open_to_all(directory)
             return
-        with file:
-            size = file.seek(0, 2)
-            try:
+        size = file.seek(0, 2)
+        try:
+            with file:
                 written = file.write(record)
                 if written != len(record):
                     raise OSError(errno.ENOSPC, "the table of whiteouts was cut short")
-            except BaseException:
-                file.truncate(size)
-                raise
+        except BaseException:
+            with directory.open_writable(self._table.file, "rb+") as again:
+                again.truncate(size)
+            raise
         if sync:
             directory.sync(self._table.file)
         self._appended += 1

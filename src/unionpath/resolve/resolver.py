@@ -290,6 +290,18 @@ class Resolver:
         self._poll()
         return self.settled(path, lambda: self._directory(path, listed=False).sources)
 
+    def places(self, path: str, follow: bool = True) -> list[str]:
+        """
+        Say where what shows at a path is, in the words of the layers: of a directory, all that make it up.
+
+        Raises:
+            OSError: as `stat`.
+        """
+        found = self.lookup(path, follow)
+        if found.kind is Kind.DIRECTORY:
+            return [directory.place() for _layer, directory in self.sources(path)]
+        return [found.holder.place(found.name)]
+
     def origins(self, path: str) -> tuple[int, ...]:
         """
         Name the layers that make up what shows at a path, top first: one for anything but a directory.
