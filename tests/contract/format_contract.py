@@ -292,7 +292,9 @@ class FormatContract:
     def test_works_with_tags_that_are_all_the_same(self, site: Site) -> None:
         site.build(Dir({"a": Whiteout(), "b": File(), "d": Dir({"a": Whiteout()})}))
         whiteouts, store = self.opened(site)
-        assert Listing({"b": 0, "d": 0}, {"a"}, False) == whiteouts.read(store.root(), [0] * 7)._replace(own_marks=None)
+        assert Listing({"b": 0, "d": 0}, {"a"}, False) == whiteouts.read(store.root(), [0] * 7)._replace(
+            own_marks=None
+        )
 
     def test_reads_an_empty_directory(self, site: Site) -> None:
         assert Listing({}, set(), False) == self.read(site)._replace(own_marks=None)
@@ -374,7 +376,9 @@ class FormatContract:
         site.build(Dir({"a": File(), "b": Whiteout()}))
         whiteouts, store = self.opened(site)
         whiteouts.read(store.root(), TAGS).shown.clear()
-        assert Listing({"a": TAGS[0]}, {"b"}, False) == whiteouts.read(store.root(), TAGS)._replace(own_marks=None)
+        assert Listing({"a": TAGS[0]}, {"b"}, False) == whiteouts.read(store.root(), TAGS)._replace(
+            own_marks=None
+        )
 
     def test_sees_what_changed_since_it_looked(self, site: Site) -> None:
         whiteouts, store = self.opened(site)

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from unionpath import Layer, LayerStack, UnionPath, UnsupportedOperation, memory_layer
+from unionpath import Layer, LayerStack, UnionPath, memory_layer
 
 NEWEST = sys.version_info >= (3, 13)
 TEXT = b"caf\xc3\xa9\r\nsecond\rthird\n\n"
