@@ -37,6 +37,12 @@ class Tree(Protocol):
     def readlink(self, path: str, /) -> str:
         """The target of a link, as stored."""
 
+    def listxattr(self, path: str, /) -> list[str]:
+        """The names of extended attributes."""
+
+    def getxattr(self, path: str, attribute: str, /) -> bytes | None:
+        """One of them."""
+
 
 def copy_to_host(
     tree: Tree, path: str, target: Path, *, follow_symlinks: bool, preserve_metadata: bool
@@ -52,19 +58,19 @@ def copy_to_host(
         OSError (EOPNOTSUPP): a FIFO, a socket or a device, which no bytes stand for (C7).
     """
     pending = [(path, target)]
-    copied: list[tuple[Path, Stat]] = []
+    copied: list[tuple[str, Path, Stat]] = []
     while pending:
         source, copy = pending.pop()
         status = tree.stat(source, follow_symlinks)
         _copy_one(tree, source, copy, status)
-        copied.append((copy, status))
+        copied.append((source, copy, status))
         if kind_of(status.st_mode) is Kind.DIRECTORY:
             pending += [
                 (before_children(source) + name, copy / name) for name in tree.listing(source, passing=True)
             ]
     if preserve_metadata:
-        for copy, status in reversed(copied):
-            _copy_metadata(copy, status)
+        for source, copy, status in reversed(copied):
+            _copy_metadata(tree, source, copy, status)
 
 
 def _copy_one(tree: Tree, source: str, copy: Path, status: Stat) -> None:
@@ -90,10 +96,17 @@ def _copy_bytes(tree: Tree, source: str, copy: Path) -> None:
             writer.write(piece)
 
 
-def _copy_metadata(copy: Path, status: Stat) -> None:
-    """Set times and permission bits; of a link the times only, as Linux has no modes for links."""
+def _copy_metadata(tree: Tree, source: str, copy: Path, status: Stat) -> None:
+    """
+    Set times, permission bits and `user.` attributes; of a link the times only, as Linux has no more for it.
+    """
     link = kind_of(status.st_mode) is Kind.SYMLINK
     if not link:
+        for name in tree.listxattr(source) if hasattr(os, "setxattr") else ():
+            value = tree.getxattr(source, name) if name.startswith("user.") else None
+            if value is not None:
+                with suppress(OSError):  # a file system without them
+                    os.setxattr(copy, name, value)
         copy.chmod(stat.S_IMODE(status.st_mode))
     if not link or os.utime in os.supports_follow_symlinks:
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=not link)

@@ -29,9 +29,9 @@ class Door:
         self._lock: Lock | None = None
         self.mutex = threading.RLock()
 
-    def run(self, act: Callable[[], _T]) -> _T:
+    def run(self, begin: Callable[[], None], act: Callable[[], _T]) -> _T:
         """
-        Do something as the one writer; reentrant.
+        Do something, after `begin`, as the one writer; reentrant.
 
         The mutex is taken by `with` itself, and the lock is given back whatever happens in between: an
         exception
@@ -39,9 +39,11 @@ class Door:
         """
         with self.mutex:
             if self.depth() > 1:
+                begin()
                 return act()
             try:
                 self._take(wait=True)
+                begin()
                 return act()
             finally:
                 self._give_back()
@@ -81,6 +83,13 @@ class Door:
             lock.release()
             raise
 
+    def rest(self) -> None:
+        """Hold nothing open until the next writer comes."""
+        with self.mutex:
+            if self.depth() == 1 and self._lock is not None:
+                lock, self._lock = self._lock, None
+                lock.close()
+
     def leave(self) -> None:
         """Be in the child of a fork: what was locked is nobody's here."""
         self.mutex = threading.RLock()
@@ -90,7 +99,8 @@ class Door:
 
 
 _DOORS: Final[weakref.WeakValueDictionary[Hashable, Door]] = weakref.WeakValueDictionary()
-_DOORS_LOCK: Final = threading.Lock()
+_DOORS_LOCK: Final = [threading.Lock()]
+"""In a list, since the child of a fork needs another one."""
 
 
 def door_of(store: WritableStore) -> Door:
@@ -99,7 +109,7 @@ def door_of(store: WritableStore) -> Door:
     if Capability.DESCRIPTORS in store.capabilities:  # the same directory, by whatever path
         found = store.home().status()
         key = (found.st_dev, found.st_ino)
-    with _DOORS_LOCK:
+    with _DOORS_LOCK[0]:
         door = _DOORS.get(key)
         if door is None:
             door = _DOORS[key] = Door(store)
@@ -107,6 +117,7 @@ def door_of(store: WritableStore) -> Door:
 
 
 def _after_fork_in_child() -> None:
+    _DOORS_LOCK[0] = threading.Lock()  # another thread may have been at it
     for door in tuple(_DOORS.values()):
         door.leave()
 

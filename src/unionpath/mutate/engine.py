@@ -24,8 +24,8 @@ from unionpath.model.errors import UnsupportedOperation, oserror
 from unionpath.model.layer import LayerView
 from unionpath.model.parts import Parts, check_text, show_parts
 from unionpath.model.store import WHY_NOT_OPENED, Capability
-from unionpath.model.text import name_of, parent_of
-from unionpath.model.writable import RawMode, WritableStore
+from unionpath.model.text import before_children, name_of, parent_of
+from unionpath.model.writable import RawMode, WritableDirectory, WritableStore
 from unionpath.mutate import plan as planner
 from unionpath.mutate.apply import Application, Ready, identity_of
 from unionpath.mutate.copy_up import stage
@@ -83,6 +83,7 @@ class Engine:
         self._rename_mode: RenameMode = rename_mode
         self._durable = durability != "volatile"
         self._told = told
+        self._renames = Capability.RENAMES in upper.store.capabilities
         self._work = WorkArea(
             upper,
             workdir,
@@ -195,15 +196,18 @@ class Engine:
             OSError: as `write`, and what the reader raises.
         """
         staged: list[str] = []
+        litter = _Litter()
         with self._work.held():
             try:
-                if Capability.RENAMES in self._store.capabilities:
+                if self._renames:
                     staged.append(self._locked(lambda _work: self._work.new_name(), path))
                     with closing(source()) as reader:
                         self._stage_stream(staged[0], reader, path)
                 self._locked(lambda work: self._put(work, path, source, staged, attributes), path)
             finally:
-                self._clear(staged)
+                if staged:
+                    litter.directory, litter.names = self._work.staging, staged
+                    litter.clear()
 
     def open(self, path: str, mode: RawMode, permissions: int = 0o666) -> RawIOBase:
         """
@@ -255,6 +259,11 @@ class Engine:
         source = survey.facts(path, below=True, data=True)
         is_directory = source.kind is Kind.DIRECTORY
         goal = survey.facts(target, below=True, marked=True, names=is_directory)
+        if source.path == goal.path and source.kind is not None and name_of(target) != name_of(goal.path):
+            # The same name in another case: it is spelled so from now on (N5).
+            spelled = before_children(parent_of(goal.path)) + name_of(target)
+            goal = Facts(target, spelled, None, None, special=goal.special)
+            source = source._replace(below=False)
         pure, redirect = True, None
         if is_directory and not source.special:
             pure = all(layer == 0 for layer, _directory in self._resolver.sources(source.path))
@@ -281,7 +290,8 @@ class Engine:
                 raise oserror(
                     errno.EPERM, path, hint=f"{attribute} marks layers and can't be set through a union"
                 )
-        return planner.change(self._survey(survey).facts(path, follow), attributes, self._store.capabilities)
+        facts = self._survey(survey).facts(path, follow, itself=True)
+        return planner.change(facts, attributes, self._store.capabilities)
 
     def plan_copy_up(self, path: str, follow: bool = True, survey: Survey | None = None) -> Plan:
         """Say what `copy_up` does."""
@@ -317,33 +327,24 @@ class Engine:
             OSError: with the union's paths (E2).
         """
         ready: dict[str, Ready] = {}
-        litter: list[str] = []
+        litter = _Litter()
         try:
-            with self._work.held():
-                try:
-                    return self._work.run(lambda: self._operate(act, ready, litter))
-                except _Large as large:
+            try:
+                return self._work.run(lambda: self._operate(act, ready, litter))
+            except _Large as large:
+                with self._work.held():
                     return self._locked_after_copying(act, large, ready, litter)
-                finally:
-                    self._clear(litter)
+            finally:
+                litter.clear()
         except OSError as error:
             placed = self._placed(error, path, path2)
             if placed is error:
                 raise
             raise placed from error
 
-    def _clear(self, litter: list[str]) -> None:
-        """
-        Clear what is of no use any more; others need not wait for this.
-
-        The operation is over. What can't be cleared now is cleared at the end of the session, or by the next
-        who opens the upper (E5), so it is no fault of the operation.
-        """
-        while litter:
-            with suppress(OSError):
-                delete(self._work.staging, litter.pop())
-
-    def _operate(self, act: Callable[[_Operation], _T], ready: dict[str, Ready], litter: list[str]) -> _T:
+    def _operate(self, act: Callable[[_Operation], _T], ready: dict[str, Ready], litter: _Litter) -> _T:
+        if self._renames:
+            litter.directory = self._work.staging
         table = self._marks.table
         if table is not None and table.pending():
             # Another writer died in the middle of a removal while we had the stack open.
@@ -356,7 +357,7 @@ class Engine:
             return act(operation)
 
     def _locked_after_copying(
-        self, act: Callable[[_Operation], _T], large: _Large, ready: dict[str, Ready], litter: list[str]
+        self, act: Callable[[_Operation], _T], large: _Large, ready: dict[str, Ready], litter: _Litter
     ) -> _T:
         """Copy large files without keeping other writers waiting, until the operation finds no more."""
         with ExitStack() as held:
@@ -369,7 +370,7 @@ class Engine:
                 except _Large as other:
                     large = other
                 finally:
-                    litter += [each.name for each in ready.values()]
+                    litter.names += [each.name for each in ready.values()]
 
     def _apply(
         self,
@@ -398,7 +399,7 @@ class Engine:
             )
 
     def _check_large(self, work: _Operation, plan: Plan) -> None:
-        if Capability.RENAMES not in self._store.capabilities:
+        if not self._renames:
             return
         for step in plan:
             is_file = isinstance(step, CopyUp) and step.kind is Kind.FILE and step.data
@@ -416,7 +417,7 @@ class Engine:
             ready=work.ready,
             settled=lambda: self._check_faultless(work),
             durable=self._durable,
-            litter=work.litter,
+            litter=work.litter.names,
         )
 
     def _tell(self, plan: Plan) -> None:
@@ -579,7 +580,7 @@ class Engine:
 
     def _open_in_upper(self, survey: Survey, path: str, mode: RawMode) -> RawIOBase:
         """Open a file that the upper has, or has had a moment ago."""
-        application = self._application(_Operation(survey, {}, [], self._resolver.prober.skipped))
+        application = self._application(_Operation(survey, {}, _Litter(), self._resolver.prober.skipped))
         return application.directory(parent_of(path)).open_writable(name_of(path), mode)
 
     def _open_deferred(self, path: str, status: Stat, mode: RawMode) -> RawIOBase:
@@ -627,7 +628,7 @@ class Engine:
         """
         Copy a file that has lost its name: what is written to it vanishes with it, as for any removed file.
         """
-        if Capability.RENAMES not in self._store.capabilities:
+        if not self._renames:
             raise oserror(
                 errno.ESTALE, str(file.name), hint="its name is gone, and this upper keeps no files without"
             )
@@ -646,8 +647,31 @@ class Engine:
         table.mend()
         for parts in table.pending():
             self._application(
-                _Operation(self._survey(None), {}, [], self._resolver.prober.skipped)
+                _Operation(self._survey(None), {}, _Litter(), self._resolver.prober.skipped)
             ).clear_removed(show_parts(parts))
+
+
+class _Litter:
+    """Names in the work area that are of no use any more."""
+
+    __slots__ = ("directory", "names")
+
+    def __init__(self) -> None:
+        self.directory: WritableDirectory | None = None
+        self.names: list[str] = []
+
+    def clear(self) -> None:
+        """
+        Clear them; others need not wait for this.
+
+        The operation is over. What can't be cleared now is cleared at the end of the session, or by the next
+        who opens the upper (E5), so it is no fault of the operation.
+        """
+        while self.names:
+            name = self.names.pop()
+            if self.directory is not None:
+                with suppress(OSError):
+                    delete(self.directory, name)
 
 
 class _Operation(NamedTuple):
@@ -656,8 +680,7 @@ class _Operation(NamedTuple):
     survey: Survey
     ready: dict[str, Ready]
     """Large files that are staged already, by the paths that they are copies of."""
-    litter: list[str]
-    """Names in the staging directory that are of no use any more."""
+    litter: _Litter
     skipped: int
     """How many faults of layers had been skipped when it began."""
 

@@ -7,7 +7,9 @@ the kernel). Asking for the descriptor copies up, since whoever has it may write
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -180,6 +182,8 @@ class DeferredFile(RawIOBase):
     @override
     def truncate(self, size: int | None = None) -> int:
         """Cut or extend the file, after the copy-up."""
+        if size is not None and size < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return self._writing().truncate(self.tell() if size is None else size)
 
     @override
@@ -207,7 +211,7 @@ class DeferredFile(RawIOBase):
     @override
     def flush(self) -> None:
         """Flush what the store holds back."""
-        if not self.closed:
+        if not self.closed and not self._raw.closed:
             self._raw.flush()
 
     @override

@@ -47,11 +47,12 @@ class Survey:
         marked: bool = False,
         names: bool = False,
         data: bool = False,
+        itself: bool = False,
     ) -> Facts:
         """Find out what a plan has to know of one name, and remember where things are for its application."""
         spot = self._resolver.spot(path, follow)
         where = spot.path
-        self._check_within(path, where)
+        self._check_within(path, where, itself=itself)
         self._spots[where] = spot
         last = name_of(path)
         special: Literal["", "root", ".."] = ".." if last == ".." else "root" if not spot.name else ""
@@ -96,12 +97,12 @@ class Survey:
             incomplete=data and self._is_incomplete(spot),
         )
 
-    def _check_within(self, path: str, where: str) -> None:
-        """Refuse what is above the place at which the upper is shown (`Layer(at=…)`)."""
+    def _check_within(self, path: str, where: str, *, itself: bool) -> None:
+        """Refuse what is above the place at which the upper is shown (`Layer(at=…)`), or not below it."""
         if not self._above:
             return
         parts = tuple(where.split("/")[1:])
-        if parts[: len(self._above)] != self._above or len(parts) <= len(self._above):
+        if parts[: len(self._above)] != self._above or len(parts) < len(self._above) + (not itself):
             raise oserror(errno.EROFS, path, hint=f"the upper begins at {show_parts(self._above)}")
 
     def _is_incomplete(self, spot: Spot) -> bool:

@@ -111,12 +111,7 @@ class WorkArea:
         Raises:
             OSError (ESTALE): the upper isn't where it was (E9). Others: the area can't be made.
         """
-
-        def inside() -> _T:
-            self._begin()
-            return act()
-
-        return self._door.run(inside)
+        return self._door.run(self._begin, act)
 
     def _begin(self) -> None:
         self._store.confirm()
@@ -366,6 +361,7 @@ class WorkArea:
                 return  # the last of those who are in the middle of something does it
             self._end_session()
             self._area = None
+        self._door.rest()
 
     def _end_session(self) -> None:
         ending, self._ending = self._ending, _nothing
