@@ -227,8 +227,7 @@ class LayerStack:
 
     Raises:
         TypeError, ValueError: an argument is of no use; a tree is given twice, or lies inside another (E3);
-            the
-            upper was written over other lowers, or a volatile writer died over it.
+            the upper was written over other lowers, or a volatile writer died over it.
         UnsupportedOperation: the upper can't be written to.
         FileNotFoundError, NotADirectoryError: a layer isn't a directory (E3).
     """

@@ -3,13 +3,12 @@ Plans carried out: the only code that changes an upper.
 
 Whatever takes more than one system call is made in the work area and published by one rename. Where two names
 are concerned, an object and its whiteout, their order makes every instant consistent (L6, E5): mark, then
-    remove;
-publish, then unmark. `docs/reference/formats.md` shows the moments in between.
+remove; publish, then unmark. `docs/reference/formats.md` shows the moments in between.
 
 A step that fails has changed nothing, and what earlier steps of the plan copied up is taken away again (E6).
-Once
-a change is there for all to see, what is left to do is tidying: a whiteout beside the object it names, or a
-name in the work area, means nothing (L6) and goes at the next occasion: its removal can't fail the change.
+Once a change is there for all to see, what is left to do is tidying: a whiteout beside the object it names,
+or a name in the work area, means nothing (L6) and goes at the next occasion: its removal can't fail the
+change.
 """
 
 from __future__ import annotations
@@ -207,8 +206,7 @@ class Application:
         Do the same where a file system (NFS, say) has nothing but rename(2).
 
         Other writers of the union are kept out by the lock. There is nothing in the place of an exchange:
-        what
-        the upper alone has is never put where a crash would have it cleared.
+        what the upper alone has is never put where a crash would have it cleared.
         """
         if how is Move.EXCHANGE:
             raise oserror(errno.EXDEV, name, hint="this file system can't exchange two names; use move()")

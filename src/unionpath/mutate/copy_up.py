@@ -2,8 +2,7 @@
 One object from a layer into the work area: data, then owner, attributes, mode, times (C2, C6, C10).
 
 Linux `fs/overlayfs/copy_up.c` copies in the same spirit: everything is done to a private copy, and the copy
-gets
-its name last.
+gets its name last.
 """
 
 from __future__ import annotations
@@ -125,8 +124,8 @@ def copy_attributes(
     `content`: it has the origin's bytes, too.
 
     The owner comes first: setting it drops `security.capability` and the set-user-ID bits (chown(2)). The
-        mode comes
-    after the access lists, which change it (acl(5)). The times come last: all the rest changes them.
+    mode comes after the access lists, which change it (acl(5)). The times come last: all the rest changes
+    them.
     """
     capabilities = upper.store.capabilities
     is_link = _stat.S_ISLNK(status.st_mode)

@@ -34,8 +34,7 @@ class Door:
         Do something, after `begin`, as the one writer; reentrant.
 
         The mutex is taken by `with` itself, and the lock is given back whatever happens in between: an
-        exception
-        from a signal's handler may come at any instant.
+        exception from a signal's handler may come at any instant.
         """
         with self.mutex:
             if self.depth() > 1:

@@ -64,8 +64,7 @@ class Engine:
         Raises:
             UnsupportedOperation: the upper's store can't be written.
             ValueError: it was written over others (E3); a volatile writer died (E7); a mode of renaming that
-                its
-                format has no words for (R4).
+                its format has no words for (R4).
         """
         upper = resolver.layers[0]
         if Capability.WRITABLE not in upper.store.capabilities:

@@ -2,10 +2,8 @@
 The steps of a change, as data. Pure: nothing is touched here.
 
 Each step is one change of the upper that is there wholly or not at all (E5), and after each step of a plan
-the
-union shows either what it showed before the plan or what it shows after. Paths are absolute paths of the
-union,
-free of links and `..`, which are also the upper's own.
+the union shows either what it showed before the plan or what it shows after. Paths are absolute paths of the
+union, free of links and `..`, which are also the upper's own.
 """
 
 from __future__ import annotations
