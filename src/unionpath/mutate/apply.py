@@ -193,6 +193,8 @@ class Application:
         """Give a staged object its name."""
         try:
             self._work.staging.rename(staged, directory, name, how)
+        except PermissionError as error:
+            self._publish_closed(error, staged, directory, name, how)
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP or how is Move.REPLACE:
                 raise
@@ -200,6 +202,18 @@ class Application:
         if how is not Move.EXCHANGE:
             self._staged.remove(staged)
         self._marks.settle(directory)
+
+    def _publish_closed(
+        self, refused: PermissionError, staged: str, directory: WritableDirectory, name: str, how: Move
+    ) -> None:
+        """Do the same for a directory that its own mode closes to its owner, who then can't move it."""
+        staging = self._work.staging
+        mode = staging.stat(staged).st_mode
+        if not _stat.S_ISDIR(mode) or mode & 0o200:
+            raise refused
+        staging.chmod(staged, _stat.S_IMODE(mode) | 0o200)
+        staging.rename(staged, directory, name, how)
+        directory.chmod(name, _stat.S_IMODE(mode))
 
     def _publish_plainly(self, staged: str, directory: WritableDirectory, name: str, how: Move) -> None:
         """

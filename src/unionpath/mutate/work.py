@@ -175,7 +175,14 @@ class WorkArea:
         if not isinstance(self._upper.format.whiteout(self._store.home().parts, "name"), MarkerDevice):
             return self._store.home(), PRIVATE
         name = f".{os.path.basename(self._store.real_path or 'upper')}.unionpath"
-        beside = self._store.neighbour(name, make=make)
+        try:
+            beside = self._store.neighbour(name, make=make)
+        except PermissionError as error:
+            raise oserror(
+                error.errno or errno.EPERM,
+                error.filename or name,
+                hint="the work area beside the upper isn't this user's; name one with Layer(…, workdir=…)",
+            ) from error
         if beside is None and make:
             raise oserror(
                 errno.EXDEV,
@@ -349,6 +356,8 @@ class WorkArea:
         # Whole or not at all, also after a power loss: an empty file would name other lowers.
         name = f"{_LOWERS}.{secrets.token_hex(4)}"
         area.create(name, self._lowers, sync=not self._volatile)
+        with suppress(OSError):  # a store without modes
+            area.chmod(name, area.status().st_mode & 0o666)  # whatever the umask
         area.rename(name, area, _LOWERS)
 
     # --- the end -----------------------------------------------------------------------------------
