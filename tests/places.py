@@ -75,6 +75,14 @@ class Place:
             workdir=workdir,
         )
 
+    def memory_url(self) -> str:
+        """Make an empty directory in fsspec's memory, and give its URL."""
+        from upath import UPath
+
+        url = f"memory://{self.directory.name}"
+        UPath(url).mkdir(exist_ok=True)
+        return url
+
     def stack(
         self,
         *lowers: Layer | Path,

@@ -29,6 +29,7 @@ from unionpath.model.store import Capability
 from unionpath.model.text import name_of, parent_of
 from unionpath.model.whiteout import MarkerAttribute
 from unionpath.model.writable import Move, RawMode, WritableDirectory, WritableStore
+from unionpath.mutate.clearing import delete
 from unionpath.mutate.copy_up import (
     Origin,
     change_attributes,
@@ -50,7 +51,7 @@ from unionpath.mutate.steps import (
     Step,
     Write,
 )
-from unionpath.mutate.work import WorkArea, delete
+from unionpath.mutate.work import WorkArea
 from unionpath.stores.transfer import sync, transfer
 
 Content: TypeAlias = "bytes | RawIOBase"

@@ -28,13 +28,14 @@ from unionpath.model.text import before_children, name_of, parent_of
 from unionpath.model.writable import RawMode, WritableDirectory, WritableStore
 from unionpath.mutate import plan as planner
 from unionpath.mutate.apply import Application, Ready, identity_of
+from unionpath.mutate.clearing import delete
 from unionpath.mutate.copy_up import stage
 from unionpath.mutate.handle import COPIES, DeferredFile
 from unionpath.mutate.marks import Marks
 from unionpath.mutate.plan import Facts, RenameMode
 from unionpath.mutate.steps import CopyUp, Duplicate, Link, Make, Plan, Remove, Rename, Write
 from unionpath.mutate.survey import Survey
-from unionpath.mutate.work import WorkArea, delete
+from unionpath.mutate.work import WorkArea
 from unionpath.resolve.resolver import Resolver
 from unionpath.stores.transfer import sync, transfer
 

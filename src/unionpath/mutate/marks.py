@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from typing import TYPE_CHECKING, assert_never, cast
+from typing import assert_never, cast
 
 from unionpath.model.entry import Kind
 from unionpath.model.errors import is_missing_name
@@ -20,9 +20,8 @@ from unionpath.model.whiteout import (
     SideTable,
 )
 from unionpath.model.writable import WritableDirectory, WritableStore
-
-if TYPE_CHECKING:
-    from unionpath.mutate.work import WorkArea
+from unionpath.mutate.clearing import delete
+from unionpath.mutate.work import WorkArea
 
 _MARKER_PERMISSIONS = 0o644
 _SHARED = "whiteout"
@@ -287,6 +286,4 @@ def _take_away(directory: WritableDirectory, marker: str) -> None:
     try:
         directory.unlink(marker)
     except IsADirectoryError:
-        from unionpath.mutate.work import delete
-
         delete(directory, marker)

@@ -34,6 +34,7 @@ from unionpath.model.layer import LayerView
 from unionpath.model.store import Capability, Directory
 from unionpath.model.whiteout import MarkerDevice
 from unionpath.model.writable import Lock, WritableDirectory, WritableStore
+from unionpath.mutate.clearing import delete
 from unionpath.mutate.door import door_of
 
 PRIVATE: Final = ".wh..wh.unionpath"
@@ -402,46 +403,6 @@ def _is_volatile(stage: WritableDirectory, session: str) -> bool:
 
 def _shown(lowers: bytes) -> str:
     return "".join(f"    {line}\n" for line in lowers.decode("utf-8", "replace").splitlines())
-
-
-def delete(directory: WritableDirectory, name: str) -> None:
-    """Delete an object with all below it; nothing there is fine. Follows no link."""
-    try:
-        directory.unlink(name)
-        return
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        if error.errno not in (errno.EISDIR, errno.EPERM):
-            raise
-    pending: list[tuple[WritableDirectory, str, WritableDirectory | None]] = [(directory, name, None)]
-    while pending:
-        above, name, here = pending.pop()
-        if here is not None:
-            with suppress(FileNotFoundError):
-                above.rmdir(name)
-            continue
-        here = _entered_to_clear(above, name)
-        if here is None:
-            continue
-        pending.append((above, name, here))
-        for inner, kind in here.scan(KINDS).items():
-            if kind == _DIRECTORY:
-                pending.append((here, inner, None))
-            else:
-                with suppress(FileNotFoundError):
-                    here.unlink(inner)
-
-
-def _entered_to_clear(above: WritableDirectory, name: str) -> WritableDirectory | None:
-    try:
-        here = above.child(name)
-        if here.status().st_mode & 0o700 != 0o700:
-            above.chmod(name, 0o700)
-            here = above.child(name)
-    except FileNotFoundError:
-        return None
-    return here
 
 
 def _entered(directory: WritableDirectory, name: str) -> WritableDirectory:

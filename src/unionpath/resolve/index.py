@@ -208,7 +208,7 @@ class SideEar:
     def _news(self) -> tuple[Hashable, list[Parts] | None]:
         try:
             return self._format.side_news(self._known)
-        except OSError:  # whoever asks the layer will meet it
+        except (OSError, ValueError):  # whoever asks the layer will meet it
             return None, None
 
     def altered(self, name: str | None) -> None:

@@ -307,7 +307,7 @@ class TableFormat:
         if told is None:
             return None, None if known is not None else []
         state = (told.stamp[0], len(told.data))
-        if not isinstance(known, tuple) or known[0] != state[0] or known[1] > state[1]:
+        if not isinstance(known, tuple) or known[0] != state[0] or not len(HEADER) < known[1] <= state[1]:
             return state, None
         depth = len(self._root)
         concerned: list[Parts] = []

@@ -75,9 +75,7 @@ class TestDirectories:
     @pytest.mark.parametrize("upper", ["memory layer", "fsspec"])
     def test_in_other_stores(self, place: Place, how: str, upper: str) -> None:
         """Stores without inodes know their own, too."""
-        layer = memory_layer() if upper == "memory layer" else place.layer(f"memory://{place.directory.name}")
-        if upper == "fsspec":
-            UPath(f"memory://{place.directory.name}").mkdir()
+        layer = memory_layer() if upper == "memory layer" else place.layer(place.memory_url())
         first = place.stack(upper=layer)
         second = place.stack(upper=layer, name=f"other-{place.directory.name}")
         (first / "d").mkdir()
@@ -106,8 +104,7 @@ class TestFiles:
     @pytest.mark.parametrize("how", MOVES)
     def test_by_a_path_of_the_same_store(self, place: Place, how: str) -> None:
         """An upper in fsspec's memory, and a path there."""
-        url = f"memory://{place.directory.name}"
-        UPath(url).mkdir()
+        url = place.memory_url()
         stack = place.stack(upper=place.layer(url))
         (stack / "a").write_text("p")
         refused(how, stack / "a", UPath(f"{url}/a"))

@@ -130,9 +130,7 @@ class TestUnwatched:
         place.fill({"q": "low", "d/f": "low"})
         upper = place.layer()
         if request.param == "fsspec":
-            fsspec = pytest.importorskip("fsspec")
-            fsspec.filesystem("memory").mkdir(f"/{place.directory.name}")
-            upper = Layer(f"memory://{place.directory.name}")
+            upper = Layer(place.memory_url())
         cache = Cache(ttl=60)
         return place.stack(upper=upper, cache=cache).root, place.stack(upper=upper, cache=cache).root
 
