@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import struct
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 import pytest
 
 from grounds import no_trusted_xattrs, no_user_xattrs
+from unionpath.model.writable import Move
+from unionpath.stores import system_calls
 from unionpath.stores.local import LocalDirectory
 from writers import no_device
 
@@ -93,9 +96,7 @@ class Place:
         from unionpath import LayerStack
 
         options.setdefault("durability", "volatile")
-        made = LayerStack(
-            lowers or [self.lower], upper=self.layer() if upper is None else upper, **options
-        )
+        made = LayerStack(lowers or [self.lower], upper=self.layer() if upper is None else upper, **options)
         self._stacks.append(made)
         return made
 
@@ -131,6 +132,18 @@ def fail(
     patch.setattr(LocalDirectory, method, failing)
 
 
+def lack(patch: pytest.MonkeyPatch, *lacking: Move) -> None:
+    """Let the system have no such renames."""
+    real: Callable[..., None] = system_calls.rename
+
+    def rename(source: int, name: str, target: int, target_name: str, how: Move) -> None:
+        if how in lacking:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        real(source, name, target, target_name, how)
+
+    patch.setattr(system_calls, "rename", rename)
+
+
 def before(patch: pytest.MonkeyPatch, method: str, act: Callable[..., object]) -> None:
     """Do something once, `act(directory, *arguments)`, before a local directory's method goes on."""
     real: Callable[..., object] = getattr(LocalDirectory, method)
@@ -153,7 +166,9 @@ def while_making(patch: pytest.MonkeyPatch, name: str, act: Callable[[], object]
     before(patch, "mkdir", lambda _directory, made, *_: act() if made == name else None)
 
 
-def in_child(act: Callable[[], object], *, user: int | None = None, seconds: int = 20, umask: int = -1) -> int:
+def in_child(
+    act: Callable[[], object], *, user: int | None = None, seconds: int = 20, umask: int = -1
+) -> int:
     """
     Do something in a child process, as another user if one is given; give its exit status: 0 is success.
 

@@ -701,7 +701,7 @@ class TestUnprivileged:
         """A directory that everyone can reach, with a lower of root's and an upper of nobody's."""
         import tempfile
 
-        place = Path(tempfile.mkdtemp(prefix="unionpath-tests-", dir="/tmp"))
+        place = Path(tempfile.mkdtemp(prefix="unionpath-tests-"))
         place.chmod(0o755)
         for name in ("lower", "upper"):
             (place / name).mkdir()

@@ -432,7 +432,7 @@ class TestImpermissible:
         import shutil
         import tempfile
 
-        place = Path(tempfile.mkdtemp(prefix="unionpath-tests-", dir="/tmp"))
+        place = Path(tempfile.mkdtemp(prefix="unionpath-tests-"))
         try:
             place.chmod(0o755)
             for name in ("lower", "upper"):

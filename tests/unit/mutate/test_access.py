@@ -68,7 +68,9 @@ class TestDefaultAccessLists:
 
     @pytest.mark.rule("C10")
     @pytest.mark.parametrize("name", ["file", "directory"])
-    def test_what_is_made_over_a_whiteout_inherits_its_parents(self, each_place: Place, umask: None, name: str) -> None:
+    def test_what_is_made_over_a_whiteout_inherits_its_parents(
+        self, each_place: Place, umask: None, name: str
+    ) -> None:
         """It has the permissions that a name without a past gets there."""
         each_place.fill({"d/file": "1", "d/directory/x": "1"})
         stack = each_place.stack()
@@ -81,7 +83,9 @@ class TestDefaultAccessLists:
         make(stack / "d/plain")
         again, plain = each_place.upper / "d" / name, each_place.upper / "d/plain"
         assert mode_of(plain) == mode_of(again)
-        assert [at for at in os.listxattr(plain) if "acl" in at] == [at for at in os.listxattr(again) if "acl" in at]
+        assert [at for at in os.listxattr(plain) if "acl" in at] == [
+            at for at in os.listxattr(again) if "acl" in at
+        ]
         assert 0 == mode_of(again) & 0o007
 
     @pytest.mark.rule("C10")

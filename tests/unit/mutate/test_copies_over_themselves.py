@@ -52,7 +52,9 @@ class TestDirectories:
 
     @pytest.mark.parametrize("how", MOVES)
     @pytest.mark.parametrize("target", ["d/sub", "dl/sub"])
-    def test_where_directories_are_not_renamed(self, root: UnionPath, place: Place, how: str, target: str) -> None:
+    def test_where_directories_are_not_renamed(
+        self, root: UnionPath, place: Place, how: str, target: str
+    ) -> None:
         """A move that has to copy looks as closely as a rename."""
         stack = place.stack(rename_dir="exdev")
         refused(how, stack / "d", stack / target)
@@ -60,11 +62,18 @@ class TestDirectories:
     @pytest.mark.rule("C3")
     @pytest.mark.parametrize("how", MOVES)
     @pytest.mark.parametrize(
-        ("source", "target"), [("ud", "upper/ud/sub"), ("d", "lower/d/sub"), ("d", "lower/d/e/f"), ("d", "lower/d")]
+        ("source", "target"),
+        [("ud", "upper/ud/sub"), ("d", "lower/d/sub"), ("d", "lower/d/e/f"), ("d", "lower/d")],
     )
     @pytest.mark.parametrize("kind", [Path, lambda at: UPath(f"file://{at}")], ids=["pathlib", "upath"])
     def test_by_a_path_of_the_host(
-        self, root: UnionPath, place: Place, how: str, source: str, target: str, kind: Callable[[Path], object]
+        self,
+        root: UnionPath,
+        place: Place,
+        how: str,
+        source: str,
+        target: str,
+        kind: Callable[[Path], object],
     ) -> None:
         """Nothing is made there, least of all in a lower."""
         refused(how, root / source, kind(place.directory / target))
@@ -90,7 +99,9 @@ class TestFiles:
     @pytest.mark.rule("C3")
     @pytest.mark.parametrize("how", MOVES)
     @pytest.mark.parametrize(("source", "target"), [("a", "lower/a"), ("ua", "upper/ua")])
-    def test_by_a_universal_path(self, root: UnionPath, place: Place, how: str, source: str, target: str) -> None:
+    def test_by_a_universal_path(
+        self, root: UnionPath, place: Place, how: str, source: str, target: str
+    ) -> None:
         """The lower's own file, or the upper's, by a URL."""
         refused(how, root / source, UPath(f"file://{place.directory / target}"))
 

@@ -49,7 +49,12 @@ def test_names_that_mean_something_in_the_upper(place: Place, whiteouts: str, ch
     with pytest.raises(OSError):
         CHANGES[change](root)
     assert before == shown(root)
-    assert not [name for _, directories, names in os.walk(place.upper) for name in (*directories, *names) if name in (".wh.x", ".wh.a", ".wh.d")]
+    assert not [
+        name
+        for _, directories, names in os.walk(place.upper)
+        for name in (*directories, *names)
+        if name in (".wh.x", ".wh.a", ".wh.d")
+    ]
 
 
 @pytest.mark.rule("C7")

@@ -349,9 +349,7 @@ class TestListings:
             assert name == "b" or (reading / "d" / name).layer == reading.upper or turn == "removed"
 
 
-def _after_first_scan_of(
-    patch: pytest.MonkeyPatch, directory: Path, change: Callable[[], object]
-) -> None:
+def _after_first_scan_of(patch: pytest.MonkeyPatch, directory: Path, change: Callable[[], object]) -> None:
     real = LocalDirectory.scan
     done = [False]
 

@@ -67,7 +67,13 @@ class TestRemovalsBegunByTheDead:
 
     @pytest.mark.rule("E5", "D5")
     @pytest.mark.parametrize(
-        "make", [UnionPath.touch, UnionPath.mkdir, lambda path: path.symlink_to("x"), lambda path: path.write_text("")]
+        "make",
+        [
+            UnionPath.touch,
+            UnionPath.mkdir,
+            lambda path: path.symlink_to("x"),
+            lambda path: path.write_text(""),
+        ],
     )
     def test_the_name_made_anew(
         self, stack: LayerStack, tables: Place, make: Callable[[UnionPath], object]
@@ -90,7 +96,9 @@ class TestRemovalsBegunByTheDead:
 
 class TestTornTables:
     @pytest.mark.rule("E5", "D1")
-    @pytest.mark.parametrize("left", [b"", b"unionpath whi", HEADER, HEADER + b'["w",', HEADER + b'["w","/a"]\n["w'])
+    @pytest.mark.parametrize(
+        "left", [b"", b"unionpath whi", HEADER, HEADER + b'["w",', HEADER + b'["w","/a"]\n["w']
+    )
     def test_the_next_record_is_kept(self, tables: Place, left: bytes) -> None:
         """Power was lost while the table was written; what is deleted after that stays deleted."""
         tables.fill({"a": "1", "b": "1", "c": "1"})
@@ -162,7 +170,9 @@ class TestPartsAndPrefixes:
             lambda root: (root / "mnt").rename("/n"),
         ],
     )
-    def test_outside_a_prefix(self, tables: Place, whiteouts: str, change: Callable[[UnionPath], object]) -> None:
+    def test_outside_a_prefix(
+        self, tables: Place, whiteouts: str, change: Callable[[UnionPath], object]
+    ) -> None:
         """The union is read-only there: EROFS, whatever the change."""
         tables.fill({"mnt/up/g": "g", "mnt/o": "o", "dir/x": "x"})
         layer = Layer(tables.upper, at="/mnt/up", whiteouts="oci" if whiteouts == "oci" else "table")
@@ -220,7 +230,9 @@ class TestCosts:
 
 
 @pytest.mark.rule("E6")
-def test_a_rename_that_fails_leaves_the_targets_whiteout(tables: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rename_that_fails_leaves_the_targets_whiteout(
+    tables: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whiteouts that were there before are no part of what is taken back."""
     tables.fill({"x/old": "deleted", "z/k": "1"})
     stack = tables.stack()
@@ -248,7 +260,9 @@ def test_the_record_is_on_disk_before_the_name_goes(tables: Place, monkeypatch: 
     real_fsync, real_unlink = os.fsync, os.unlink
     monkeypatch.setattr(os, "fsync", lambda fd: (order.append("fsync"), real_fsync(fd))[1])
     monkeypatch.setattr(
-        os, "unlink", lambda at, **more: (order.append(f"unlink {os.path.basename(at)}"), real_unlink(at, **more))[1]
+        os,
+        "unlink",
+        lambda at, **more: (order.append(f"unlink {os.path.basename(at)}"), real_unlink(at, **more))[1],
     )
     (stack / "f").unlink()
     assert "fsync" in order
