@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+import guard
 import raw
 from changes import CREATORS, SOURCES, Change, Creator, write
 from faults import CHANGES, FaultyStore
@@ -720,6 +721,8 @@ class TestUnprivileged:
         if os.getuid() == 0:
             os.chown(place / "upper", 65534, 65534)
         yield place
+        guard.check(place)
+        guard.forget(place)
         shutil.rmtree(place)
 
     @staticmethod

@@ -856,6 +856,11 @@ class Application:
     def _unmake(self, step: Duplicate) -> None:
         """Take half a copy away."""
         directory, name = self._place(step.target)
+        if step.over_directory:
+            here = directory.child(name)
+            for inner in self._marks.format.read(here, KINDS).shown:
+                delete(here, inner)
+            return
         if step.over_whiteout:
             self._marks.put(directory, _parts(parent_of(step.target)), name)
         delete(directory, name)
@@ -875,10 +880,16 @@ class Application:
         while pending:
             source, target, kind, over_whiteout = pending.pop()
             directory, name = self._place(target)
-            origin = self._origins(source)
-            self._put_copy(kind, origin, directory, name)
+            fills = step.over_directory and target == step.target
+            if not fills:
+                self._put_copy(kind, self._origins(source), directory, name)
+            elif self._has(directory, name):
+                self._empty(directory, target)
+                over_whiteout = True
+            else:
+                directory.mkdir(name, 0o777)
             if kind is Kind.DIRECTORY:
-                if over_whiteout:
+                if over_whiteout or fills:
                     self._marks.set_opaque(directory.child(name), _parts(target))
                 for inner, code in self._listing(source).items():
                     self._check_name(target, inner)

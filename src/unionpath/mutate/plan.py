@@ -247,10 +247,16 @@ def _rename_by_copy(source: Facts, target: Facts, parents: tuple[CopyUp, ...]) -
     """Copy, then remove: between the two both names show, never neither (E5)."""
     assert source.kind is not None
     steps: list[Step] = list(parents)
-    if target.kind is Kind.DIRECTORY:
-        steps.append(Remove(target.path, target.kind, target.in_upper, whiteout=target.below))
-        target = target._replace(marked=target.below)
-    steps.append(Duplicate(source.path, target.path, source.kind, over_whiteout=target.marked))
+    over_directory = target.kind is Kind.DIRECTORY
+    steps.append(
+        Duplicate(
+            source.path,
+            target.path,
+            source.kind,
+            over_whiteout=target.marked,
+            over_directory=over_directory,
+        )
+    )
     steps.append(Remove(source.path, source.kind, source.in_upper, whiteout=source.below))
     return tuple(steps)
 

@@ -150,6 +150,8 @@ class Duplicate(NamedTuple):
     target: str
     kind: Kind
     over_whiteout: bool = False
+    over_directory: bool = False
+    """There is a directory that shows nothing; it is filled, and hides what lies below."""
 
     def __str__(self) -> str:
         return f"copy {KIND_WORDS[self.kind]} {self.path} to {self.target}"
