@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import signal
 import struct
@@ -22,8 +23,8 @@ from writers import no_device
 
 if TYPE_CHECKING:
     from unionpath import Cache, Layer, LayerStack
-    from unionpath.opener import WhiteoutName
-    from unionpath.stack import Case, Durability, LayerSource, OnLayerError, RenameDir
+    from unionpath.opener import LayerSource, WhiteoutName
+    from unionpath.stack import Case, Durability, OnLayerError, RenameDir
 
     class Options(TypedDict, total=False):
         """What `LayerStack` takes beside layers."""
@@ -174,8 +175,9 @@ def in_child(
 
     A child that hangs is ended by SIGALRM, and says so by a negative status.
     """
-    import unionpath.mutate.changes  # noqa: F401  # what a user without access to the sources can't import
-    import unionpath.mutate.engine
+    # What a user without access to the sources can't import any more.
+    for module in ("unionpath.mutate.changes", "unionpath.mutate.engine"):
+        importlib.import_module(module)
 
     child = os.fork()
     if not child:

@@ -139,13 +139,14 @@ def test_new_content_has_no_set_id_bits(shared: Place, how: str, layer: str) -> 
     def work() -> None:
         stack = shared.stack()
         (stack / "source").touch()
-        {
+        acts: dict[str, Callable[[], object]] = {
             "write_bytes": lambda: (stack / "s").write_bytes(b"new"),
             "write_text": lambda: (stack / "s").write_text("new"),
             "copy": lambda: (stack / "source").copy(stack / "s"),
             "open": lambda: overwrite(stack / "s"),
             "append": lambda: append(stack / "s"),
-        }[how]()
+        }
+        acts[how]()
         stack.close()
 
     assert 0 == in_child(work, user=NOBODY)

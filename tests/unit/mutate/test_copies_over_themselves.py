@@ -1,4 +1,4 @@
-"""Trees copied or moved into themselves, by whatever way the target is reached: refused, with all still there."""
+"""Trees copied or moved into themselves, by whatever way the target is reached: refused, and all is there."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Renames for the kernel's format: redirects, whiteouts that are files, systems that lack a kind of rename."""
+"""Renames for the kernel's format: redirects, whiteouts that are files, systems that lack some renames."""
 
 from __future__ import annotations
 
 import errno
 import os
+
 import pytest
 
 from places import Place, fail, lack, need_root

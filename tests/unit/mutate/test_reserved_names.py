@@ -1,4 +1,4 @@
-"""Names and objects of a lower that would be marks in the upper: shown, but never copied up as what they aren't."""
+"""Names and objects of a lower that would be marks in the upper: shown, but never copied up as marks."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Callable
@@ -44,7 +45,12 @@ def test_an_older_stack_does_not_hide_that_a_volatile_writer_died(place: Place) 
     """What a volatile writer left when it died is for `adopt=True` to clear, and for nobody else."""
     place.fill({"a": "1"})
     older = place.stack(durability="auto")
-    assert 0 != in_child(lambda: ((place.stack() / "x").touch(), die()))
+
+    def write_and_die() -> None:
+        (place.stack() / "x").touch()
+        die()
+
+    assert 0 != in_child(write_and_die)
     try:
         (older / "z").touch()
     except OSError:
@@ -263,7 +269,12 @@ def test_a_fork_while_another_thread_writes(place: Place, monkeypatch: pytest.Mo
     stack = place.stack()
     (stack / "x").touch()
     inside, go = threading.Event(), threading.Event()
-    while_making(monkeypatch, "held", lambda: (inside.set(), go.wait(5)))
+
+    def meanwhile() -> None:
+        inside.set()
+        go.wait(5)
+
+    while_making(monkeypatch, "held", meanwhile)
     holder = threading.Thread(target=(stack / "held").mkdir)
     holder.start()
     assert inside.wait(5)
@@ -321,6 +332,38 @@ class TestWorkDirectories:
         (stack / "g").unlink()
         (stack / "d").rename("/e")
         assert ["/e", "/warm"] == sorted(map(str, stack.root.iterdir()))
+
+    @pytest.mark.rule("E5")
+    @pytest.mark.parametrize("what", ["file", "link", "fifo"])
+    def test_what_is_no_session_hinders_none(self, place: Place, what: str) -> None:
+        """What an editor or a backup left among the sessions keeps nobody from writing, nor is followed."""
+        with place.stack() as stack:
+            (stack / "a").touch()
+        left = place.upper / PRIVATE / "stage" / "left"
+        place.fill({"outside/x": "x"}, place.directory)
+        if what == "file":
+            left.touch()
+        elif what == "link":
+            left.symlink_to(place.directory / "outside")
+        else:
+            os.mkfifo(left)
+        with place.stack() as stack:
+            (stack / "b").touch()
+        assert {"a", "b"} == {path.name for path in place.stack().root.iterdir()}
+        assert (place.directory / "outside/x").exists()
+
+    def test_closed_stacks_hold_nothing_open(self, place: Place) -> None:
+        """So that thousands can be made, one after the other."""
+        if not os.path.isdir("/proc/self/fd"):
+            pytest.skip("no /proc that tells what is open")
+        with place.stack() as stack:
+            (stack / "warm").touch()
+        gc.collect()
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(10):
+            with place.stack() as stack:
+                (stack / f"a{number}").touch()
+        assert len(os.listdir("/proc/self/fd")) < before + 10
 
 
 class TestListings:

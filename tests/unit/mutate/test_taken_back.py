@@ -1,4 +1,4 @@
-"""Operations that fail or whose writer dies half way: before or after, with handles, marks and lowers as they were."""
+"""Operations that fail, or whose writer dies half way: the state before or after, handles and marks too."""
 
 from __future__ import annotations
 

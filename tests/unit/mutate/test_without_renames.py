@@ -1,10 +1,10 @@
-"""Uppers on object stores, which rename nothing: copies taken back, lowers remembered, handles that publish late."""
+"""Uppers on object stores, which rename nothing: copies taken back, lowers remembered, late handles."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -14,11 +14,11 @@ from unionpath.model.errors import UnsupportedOperation
 
 
 @pytest.fixture(params=["oci", "table"])
-def objects(request: pytest.FixtureRequest, place: Place) -> Iterator[Place]:
+def objects(request: pytest.FixtureRequest, place: Place) -> Place:
     """Give a place whose upper is in fsspec's memory."""
     place.whiteouts = "oci" if request.param == "oci" else "table"
     place.memory_url()
-    yield place
+    return place
 
 
 def stack_of(objects: Place, *lowers: Layer) -> LayerStack:
