@@ -595,6 +595,8 @@ class Application:
             self._remove_piecemeal(step, directory, parts, name)
         elif step.kind is not Kind.DIRECTORY:
             self._remove_leaf(step, directory, parts, name)
+        elif not step.tree and self._is_removed_empty(step, directory, parts, name):
+            pass
         elif self._marks.table is not None:
             self._remove_directory_of_table(step, directory, parts, name)
         else:
@@ -623,20 +625,30 @@ class Application:
         self._marks.make_device(self._work.staging, staged)
         return staged
 
+    def _is_removed_empty(self, step: Remove, directory: WritableDirectory, parts: Parts, name: str) -> bool:
+        """
+        Remove a directory that holds nothing at all; False if it holds markers.
+
+        Raises:
+            OSError (ENOTEMPTY): someone who knows nothing of this union has put something into it.
+        """
+        here = directory.child(name)
+        if self._marks.format.read(here, KINDS).shown:
+            raise oserror(errno.ENOTEMPTY, step.path)
+        if here.scan(KINDS) or self._marks.in_place:
+            return False
+        if step.whiteout:
+            self._mark(directory, parts, name)
+        directory.rmdir(name)
+        self._published()
+        self._marks.settle(directory)
+        if self._marks.table is not None:
+            with suppress(OSError):  # tidying
+                self._marks.append(self._marks.record(parts, name).forget)
+        return True
+
     def _remove_directory(self, step: Remove, directory: WritableDirectory, parts: Parts, name: str) -> None:
         """Take a directory away in one step; what was in it is cleared out of sight."""
-        if not step.tree:
-            # What someone else, who knows nothing of this union, has put into it since must not go with it.
-            here = directory.child(name)
-            if self._marks.format.read(here, KINDS).shown:
-                raise oserror(errno.ENOTEMPTY, step.path)
-            if not here.scan(KINDS) and not self._marks.in_place:
-                if step.whiteout:
-                    self._mark(directory, parts, name)
-                directory.rmdir(name)
-                self._published()
-                self._marks.settle(directory)
-                return
         if not step.whiteout:
             self._set_aside(directory, name)
         elif self._marks.in_place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from collections.abc import Callable
@@ -351,19 +350,6 @@ class TestWorkDirectories:
             (stack / "b").touch()
         assert {"a", "b"} == {path.name for path in place.stack().root.iterdir()}
         assert (place.directory / "outside/x").exists()
-
-    def test_closed_stacks_hold_nothing_open(self, place: Place) -> None:
-        """So that thousands can be made, one after the other."""
-        if not os.path.isdir("/proc/self/fd"):
-            pytest.skip("no /proc that tells what is open")
-        with place.stack() as stack:
-            (stack / "warm").touch()
-        gc.collect()
-        before = len(os.listdir("/proc/self/fd"))
-        for number in range(10):
-            with place.stack() as stack:
-                (stack / f"a{number}").touch()
-        assert len(os.listdir("/proc/self/fd")) < before + 10
 
 
 class TestListings:
