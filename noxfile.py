@@ -128,6 +128,13 @@ def fidelity(run: nox.Session) -> None:
 
 
 @session(default=False)
+def reliability(run: nox.Session) -> None:
+    """Kill and fail every operation at every system call, at length."""
+    run.env["UNIONPATH_LONG"] = "1"
+    pytest(run, "tests/reliability", "-rs")
+
+
+@session(default=False)
 def build(run: nox.Session) -> None:
     """Build the distributions, install the wheel alone and start it."""
     run.install("build")

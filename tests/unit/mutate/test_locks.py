@@ -81,7 +81,7 @@ def test_rmdir_is_the_systems(place: Place, monkeypatch: pytest.MonkeyPatch, whi
 
 
 @pytest.mark.rule("D3")
-@pytest.mark.parametrize("whiteouts", ["oci", "unionfs", "overlayfs"])
+@pytest.mark.parametrize("whiteouts", ["oci", "unionfs", "overlayfs", "table"])
 @pytest.mark.parametrize("name", ["d", "low"])
 @pytest.mark.parametrize("who", ["the same thread", "someone else"])
 def test_rmdir_looks_again(

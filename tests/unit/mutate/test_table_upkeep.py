@@ -96,7 +96,9 @@ class TestRemovalsBegunByTheDead:
 
 class TestTornTables:
     @pytest.mark.rule("E5", "D1")
-    @pytest.mark.parametrize("left", [HEADER, HEADER + b'["w",', HEADER + b'["w","/a"]\n["w'])
+    @pytest.mark.parametrize(
+        "left", [b"", b"unionpath whi", HEADER, HEADER + b'["w",', HEADER + b'["w","/a"]\n["w']
+    )
     def test_the_next_record_is_kept(self, tables: Place, left: bytes) -> None:
         """Power was lost while the table was written; what is deleted after that stays deleted."""
         tables.fill({"a": "1", "b": "1", "c": "1"})

@@ -66,12 +66,12 @@ def test_a_removal_that_was_begun_is_finished(place: Place) -> None:
 
 class TestRenamesThatFail:
     @pytest.mark.rule("E6")
-    @pytest.mark.parametrize("target", ["new", "gone"])
+    @pytest.mark.parametrize("target", ["new", "gone", "empty"])
     @pytest.mark.parametrize("call", [1, 3, 5])
     def test_half_way(self, objects: Place, monkeypatch: pytest.MonkeyPatch, target: str, call: int) -> None:
         """No half copy is left, and what was whited out stays so."""
         objects.fill({f"d/f{number}": str(number) for number in range(5)})
-        objects.fill({"gone/x": "x"})
+        objects.fill({"gone/x": "x", "empty/": ""})
         stack = stack_of(objects)
         (stack / "gone").rmtree()
         before = sorted(map(str, stack.root.rglob("*")))
