@@ -84,12 +84,7 @@ def unlink(facts: Facts) -> Plan:
 
 def rmdir(facts: Facts) -> Plan:
     """Remove a directory that shows no names (D3)."""
-    if facts.special:
-        raise oserror(errno.EBUSY if facts.special == "root" else errno.ENOTEMPTY, facts.asked)
-    if facts.kind is None:
-        raise oserror(errno.ENOENT, facts.asked)
-    if facts.kind is not Kind.DIRECTORY:
-        raise oserror(errno.ENOTDIR, facts.asked)
+    _check_directory(facts)
     if facts.names:
         raise oserror(errno.ENOTEMPTY, facts.asked)
     return _remove(facts)
@@ -97,13 +92,18 @@ def rmdir(facts: Facts) -> Plan:
 
 def rmtree(facts: Facts) -> Plan:
     """Remove a directory with all that it shows, by one whiteout (D7)."""
+    _check_directory(facts)
+    return _remove(facts, tree=True)
+
+
+def _check_directory(facts: Facts) -> None:
+    """Refuse what isn't a directory that can be removed (D3, D7)."""
     if facts.special:
         raise oserror(errno.EBUSY if facts.special == "root" else errno.ENOTEMPTY, facts.asked)
     if facts.kind is None:
         raise oserror(errno.ENOENT, facts.asked)
     if facts.kind is not Kind.DIRECTORY:
         raise oserror(errno.ENOTDIR, facts.asked)
-    return _remove(facts, tree=True)
 
 
 def _remove(facts: Facts, *, tree: bool = False) -> Plan:
